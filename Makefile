@@ -1,0 +1,69 @@
+# Every target works as the first and only command on a fresh clone: it makes .venv, installs, and runs.
+# Needs only make and Python >= 3.10 with venv. Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+LOWEST := .venv-lowest
+
+# Extra arguments: make test ARGS="-k minimize -x";  SLOW=1 adds the tests marked slow.
+ARGS ?=
+SLOW ?=
+PYTEST_SLOW := $(if $(SLOW),-m "",)
+
+# Every YAML that evaluate.py (not train.py) runs.
+EXPERIMENTS = $(notdir $(shell grep -LE '^task: *(angle|ddpg)' conf/*.yaml))
+
+.PHONY: help train test lint format bench results wheel faults test-lowest clean
+.DEFAULT_GOAL := help
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# The stamp is newer than what it was installed from, so nothing is installed twice.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python >= 3.10 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --constraint constraints.txt
+	@touch $@
+
+train: $(READY)  ## train the direction predictor, then the navigator (about 75 minutes on two cores)
+	$(BIN)/python train.py --config angle.yaml $(ARGS)
+	$(BIN)/python train.py --config ddpg.yaml $(ARGS)
+
+test: $(READY)  ## the test suite; SLOW=1 adds the slow tests, ARGS=... goes to pytest
+	$(BIN)/python -m pytest $(PYTEST_SLOW) $(ARGS)
+
+lint: $(READY)  ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff fix and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## the benchmark suite, as ratios measured in one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+results: $(READY)  ## every table and figure of docs/results.md
+	set -e; for yaml in $(EXPERIMENTS); do $(BIN)/python evaluate.py --config $$yaml $(ARGS); done
+
+faults: $(READY)  ## the whole fault campaign (CI runs a short one)
+	ROVER_FAULTS=full $(BIN)/python -m pytest -m "" tests/faults $(ARGS)
+
+wheel: $(READY)  ## build dist/*.whl, which holds rover and nothing else
+	rm -rf build dist
+	$(BIN)/python -m build --wheel
+	@ls -l dist
+
+# A second environment at the lower bounds of pyproject.toml; torch is the exception, see constraints-lowest.txt.
+test-lowest:  ## the test suite at the lowest supported versions
+	@$(LOWEST)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --editable '.[all]' --constraint constraints-lowest.txt
+	$(LOWEST)/bin/python -m pytest $(PYTEST_SLOW) $(ARGS)
+
+clean:  ## remove environments, caches and build outputs (keeps runs/ and data/)
+	rm -rf $(VENV) $(LOWEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
