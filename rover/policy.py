@@ -1,0 +1,146 @@
+"""A trained rover: direction net + actor + how they are to be run + where they came from, in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rover.navigation.frame import FRAME_RULES, update_frame
+from rover.navigation.grid import rescale
+from rover.navigation.moves import Decision, RoverState, initial_state, transition
+from rover.networks import Actor, AngleNet, NetworkConfig, context_of
+
+_FORMAT = "rover-descent-policy-1"
+
+
+@dataclass
+class PolicyConfig:
+    """How the networks are built and run."""
+
+    angle: NetworkConfig = field(default_factory=NetworkConfig)
+    actor: NetworkConfig = field(default_factory=NetworkConfig)
+    memory_size: int = 64
+    frame: str = "quadratic"
+    """``none`` (the paper) or ``quadratic``, see :mod:`rover.navigation.frame`."""
+    act_first: bool = True
+    """Whether the step size chosen from a grid serves the move out of that grid (Deviation D4); False is the paper."""
+
+    def __post_init__(self) -> None:
+        if self.frame not in FRAME_RULES:
+            raise ValueError(f"`frame` must be one of {FRAME_RULES}, got {self.frame!r}")
+        if self.angle.grid_size != self.actor.grid_size:
+            raise ValueError(
+                f"`grid_size` of the direction net ({self.angle.grid_size}) and of the actor ({self.actor.grid_size}) differ"
+            )
+
+
+class Policy(nn.Module):
+    """The chained predictors of Figure 1: direction, then step size and resolution.
+
+    Attributes:
+        config: how it is run.
+        provenance: JSON-able mapping: configs, seeds, versions and figures of the training that made the weights.
+    """
+
+    def __init__(self, config: PolicyConfig, provenance: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.provenance = dict(provenance or {})
+        self.angle_net = AngleNet(config.angle)
+        self.actor = Actor(config.actor, config.memory_size)
+        self.eval()
+
+    @property
+    def grid_size(self) -> int:
+        """n: the policy looks at n x n points a round."""
+        return self.config.angle.grid_size
+
+    @torch.no_grad()
+    def direction(self, grid: Tensor) -> Tensor:
+        """Unit vectors ``Delta(s)``: ``(B, n, n)`` in [0, 1] -> ``(B, 2)``, float32; row index i is the first coordinate.
+
+        Raises:
+            ValueError: if the grid has another shape than the weights were trained for.
+        """
+        grid = torch.as_tensor(grid, dtype=torch.float32)
+        n = self.grid_size
+        if grid.ndim != 3 or grid.shape[1:] != (n, n):
+            raise ValueError(f"`grid` must have shape (B, {n}, {n}) for this policy, got {tuple(grid.shape)}")
+        return self.angle_net.direction(grid)
+
+    def initial_state(self, theta: Tensor, alpha: Tensor, delta: Tensor) -> RoverState:
+        """A rover that has seen nothing: ``theta (B, 2)``, ``alpha (B,)``, ``delta (B,)``."""
+        return initial_state(theta, alpha, delta, self.config.memory_size)
+
+    @torch.no_grad()
+    def decide(self, grid: Tensor, state: RoverState) -> Decision:
+        """Direction, rates, next frame and memory of B rovers from what they see: ``grid (B, n, n)``."""
+        direction = self.angle_net.direction(grid)
+        context = context_of(state.action, state.alpha, state.delta)
+        logits, memory = self.actor(grid[:, None], direction[:, None], context[:, None], state.memory)
+        frame = update_frame(state.frame, grid, self.config.frame)
+        return Decision(direction, logits[:, 0].tanh(), memory, frame)
+
+    def advance(self, state: RoverState, values: Tensor) -> tuple[RoverState, Decision]:
+        """One round of B rovers that have sampled ``values (B, n * n)``: see, decide, move."""
+        decision = self.decide(rescale(values, self.grid_size), state)
+        return transition(state, decision, act_first=self.config.act_first), decision
+
+    def save(self, path: str | Path) -> None:
+        """Write weights, configuration and provenance as safetensors (no code in the file)."""
+        header = {
+            "format": _FORMAT,
+            "config": json.dumps(asdict(self.config)),
+            "provenance": json.dumps(self.provenance),
+        }
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, str(path), metadata=header)
+
+
+def available() -> list[str]:
+    """Names of the policies that ship with the package."""
+    folder = resources.files("rover") / "pretrained"
+    return sorted(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors"))
+
+
+def load(policy: str | Path | Policy = "default") -> Policy:
+    """Load a trained policy.
+
+    Args:
+        policy: a shipped name (see :func:`available`), a path to a ``.safetensors`` file, or a policy (returned as is).
+
+    Raises:
+        ValueError: if there is no such policy, or the file is damaged or not a policy.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    path = Path(policy)
+    if path.suffix != ".safetensors":
+        name = str(policy)
+        if name not in available():
+            raise ValueError(f"`policy` must be one of {available()} or a path to a .safetensors file, got {name!r}")
+        path = Path(str(resources.files("rover") / "pretrained" / f"{name}.safetensors"))
+    if not path.is_file():
+        raise ValueError(f"`policy` file {path} does not exist; shipped policies are {available()}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        if header.get("format") != _FORMAT:
+            raise ValueError(f"its format is {header.get('format')!r}, not {_FORMAT!r}")
+        raw = json.loads(header["config"])
+        raw["angle"], raw["actor"] = NetworkConfig(**raw["angle"]), NetworkConfig(**raw["actor"])
+        result = Policy(PolicyConfig(**raw), json.loads(header["provenance"]))
+        result.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is not a whole rover policy ({reason}); export it again or use a shipped one") from error
+    return result
