@@ -58,13 +58,15 @@ def newton_direction(gradient: Tensor, hessian: Tensor, *, absolute: bool, floor
     return -(vectors @ ((vectors.mT @ clean[..., None]) / divisor[..., None]))[..., 0]
 
 
-def gradient_descent(problem: Landscape, start: Tensor, *, rounds: int, seed: int = 0, lr: float = 0.1, **options: Any):
+def gradient_descent(
+    problem: Landscape, start: Tensor, *, rounds: int, seed: int = 0, lr: float = 0.1, **options: Any
+) -> Run:
     """``theta <- theta - lr * g``. Options as :func:`descend`."""
 
     def step(theta: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
         return theta - lr * value_and_gradient(problem, theta)[1], velocity
 
-    return descend("gradient descent", step, problem, start, rounds=rounds, hyper={"lr": lr}, **options)
+    return descend("gradient_descent", step, problem, start, rounds=rounds, hyper={"lr": lr}, **options)
 
 
 def nesterov(
@@ -85,7 +87,7 @@ def nesterov(
         return theta + velocity, velocity
 
     hyper = {"lr": lr, "momentum": momentum}
-    return descend("Nesterov", step, problem, start, rounds=rounds, hyper=hyper, **options)
+    return descend("nesterov", step, problem, start, rounds=rounds, hyper=hyper, **options)
 
 
 def newton(
@@ -104,7 +106,7 @@ def newton(
         return theta + lr * newton_direction(*gradient_and_hessian(problem, theta), absolute=absolute), velocity
 
     hyper = {"lr": lr, "absolute": absolute}
-    return descend("Newton", step, problem, start, rounds=rounds, hyper=hyper, calls=1 + problem.dim, **options)
+    return descend("newton", step, problem, start, rounds=rounds, hyper=hyper, calls=1 + problem.dim, **options)
 
 
 def descend(

@@ -9,11 +9,12 @@ there, which is chosen from noisy values where evaluations are noisy; without no
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,6 @@ from torch import Tensor
 from rover.landscapes.base import Landscape
 
 Array = NDArray[Any]
-Box = tuple[Array, Array]
 
 _WORST = 1e300  # stands for NaN and inf: several libraries compare with it, none of them does arithmetic on it
 
@@ -178,7 +178,27 @@ class Ledger:
             self.rows.append((self.rows[-1][0], self.best_point, self.evaluations, seconds))
 
 
-Body = Callable[[Ledger, Array, np.random.Generator, "Box | None"], None]
+class Setting(NamedTuple):
+    """What a sequential method is told about one instance."""
+
+    start: Array  # (d,)
+    lower: Array  # (d,), the box: a bound if `bounded`, a sense of scale for restarts and first steps otherwise
+    upper: Array
+    bounded: bool
+    rng: np.random.Generator
+
+    @property
+    def width(self) -> Array:
+        """``(d,)`` extent of the box."""
+        return self.upper - self.lower
+
+    @property
+    def bounds(self) -> list[tuple[float, float]] | None:
+        """Pairs for SciPy, or ``None`` where the box is no bound."""
+        return list(zip(self.lower.tolist(), self.upper.tolist(), strict=True)) if self.bounded else None
+
+
+Body = Callable[[Ledger, Setting], None]
 
 
 def run_each(
@@ -199,7 +219,7 @@ def run_each(
 
     Args:
         method: the name in the result.
-        body: ``body(ledger, start, rng, box)`` minimises one instance until it is done or :class:`BudgetSpent` is raised.
+        body: ``body(ledger, setting)`` minimises one instance until it is done or :class:`BudgetSpent` is raised.
         problem: B instances.
         start: ``(B, d)``.
         rounds: last row T of the result.
@@ -215,15 +235,14 @@ def run_each(
     for b in range(problem.batch_size):
         one = problem.select(slice(b, b + 1))
         first = start[b].numpy().astype(np.float64)
-        box = (one.lower[0].numpy(), one.upper[0].numpy()) if bounded else None
+        rng = np.random.default_rng([seed, b])
+        setting = Setting(first, one.lower[0].numpy(), one.upper[0].numpy(), bounded, rng)
         noise = torch.Generator().manual_seed(stream_seed(seed, b)) if noisy else None
         ledger = Ledger(
             one, first, rounds=rounds, max_evaluations=max_evaluations, generator=noise, round_is_call=round_is_call
         )
-        try:
-            body(ledger, first, np.random.default_rng([seed, b]), box)
-        except BudgetSpent:
-            pass
+        with contextlib.suppress(BudgetSpent):
+            body(ledger, setting)
         ledger.close()
         ledgers.append(ledger)
     return from_rows(method, [ledger.rows for ledger in ledgers], problem, bounded=bounded, hyper=hyper or {})

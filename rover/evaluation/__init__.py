@@ -1,0 +1,1 @@
+"""How a rover is judged: baselines, protocols, scores and figures. Nothing in ``rover.minimize`` needs this package."""

@@ -1,0 +1,1 @@
+"""What is learnt from: teachers, cloning tuples, losses (eq 2, TD, DPG), episode replay."""

@@ -1,0 +1,102 @@
+"""Behavioural-cloning tuples: grids labelled with the better teacher's direction and with opposite ones (3.2.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rover.landscapes.prototypes import MODALITIES, sample_prototypes
+from rover.learning.teachers import teach
+from rover.navigation.grid import grid_points, rescale
+
+FIXED_DELTA = 0.6
+"""The predetermined resolution of the *fixed* protocol."""
+PROTOCOLS = ("fixed", "field", "mixed")
+
+
+class CloningTuples(NamedTuple):
+    """N states with one positive and K negative actions each."""
+
+    grid: Tensor  # (N, n, n) float32 in [0, 1]
+    teacher_action: Tensor  # (N, 2) float32 unit, label 1
+    negative_action: Tensor  # (N, K, 2) float32 unit, label 0
+    modality: Tensor  # (N,) int64
+    delta: Tensor  # (N,) float32
+    newton: Tensor  # (N,) bool: the teacher was Newton
+
+
+def negative_actions(teacher_action: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Directions in the half-space ``{a: a' a* < 0}``, uniform in angle and stratified: ``(N, 2) -> (N, count, 2)``."""
+    u = torch.rand(len(teacher_action), count, generator=generator, device=teacher_action.device)
+    strata = torch.arange(count, device=u.device)
+    angle = (math.pi * (0.5 + (strata + u) / count))[..., None].to(teacher_action.dtype)  # in (90, 270) degrees
+    a = teacher_action[:, None]
+    turned = torch.stack([-a[..., 1], a[..., 0]], -1)
+    return angle.cos() * a + angle.sin() * turned
+
+
+def generate_tuples(
+    num_functions: int,
+    generator: torch.Generator,
+    *,
+    grid_size: int = 15,
+    protocol: str = "field",
+    modalities: Sequence[str] = MODALITIES,
+    num_steps: int = 10,
+    num_negatives: int = 1,
+    delta_range: tuple[float, float] = (0.02, 1.0),
+    noise: str = "full",
+) -> CloningTuples:
+    """Roll the better teacher out on fresh functions and record what a rover would see.
+
+    The rollout is damped: each move is a random share in [0.1, 0.5] of the teacher's step, so that ten states of a
+    function are ten different lessons (after one exact Newton step a quadratic is solved).
+
+    Args:
+        num_functions: fresh surfaces from F_train.
+        generator: source of randomness; its device is where the work is done.
+        grid_size: n.
+        protocol: ``fixed`` (delta = 0.6, noise-free), ``field`` (log-uniform delta, noise), or ``mixed``
+            (a third of the functions *fixed*, a third *field*, a third *field* without noise).
+        modalities: kinds of surface.
+        num_steps: states a function.
+        num_negatives: opposite directions a state.
+        delta_range: of the *field* protocol.
+        noise: of the *field* protocol, see :func:`sample_prototypes`.
+
+    Returns:
+        ``num_functions * num_steps`` states, that is ``2 * num_functions * num_steps`` labelled tuples at one negative.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"`protocol` must be one of {PROTOCOLS}, got {protocol!r}")
+    low, high = delta_range
+    if not 0 < low <= high:
+        raise ValueError(f"`delta_range` must be 0 < low <= high, got {delta_range}")
+    landscape = sample_prototypes(num_functions, generator, modalities, noise=noise)
+    theta = landscape.sample_starts(generator)
+    share = torch.rand(num_functions, generator=generator, dtype=theta.dtype, device=theta.device)
+    fixed = share < {"fixed": 2.0, "field": -1.0, "mixed": 1 / 3}[protocol]
+    quiet = fixed | (share < 2 / 3) if protocol == "mixed" else fixed
+    landscape.noise_scale = torch.where(quiet, 0.0, landscape.noise_scale)
+    rounds = []
+    for _ in range(num_steps):
+        u = torch.rand(num_functions, 2, generator=generator, dtype=theta.dtype, device=theta.device)
+        delta = torch.where(fixed, FIXED_DELTA, low * (high / low) ** u[:, 0])
+        values = landscape(grid_points(theta, delta, grid_size), None if protocol == "fixed" else generator)
+        lesson = teach(landscape, theta)
+        action = lesson.step / lesson.step.norm(dim=-1, keepdim=True).clamp(min=1e-300)
+        rounds.append((rescale(values, grid_size), action.float(), delta.float(), lesson.newton))
+        theta = theta + (0.1 + 0.4 * u[:, 1:]) * lesson.step
+    grid, action, delta32, newton = (torch.stack(parts).flatten(0, 1) for parts in zip(*rounds, strict=True))
+    return CloningTuples(
+        grid=grid,
+        teacher_action=action,
+        negative_action=negative_actions(action, num_negatives, generator),
+        modality=landscape.modality.repeat(num_steps),
+        delta=delta32,
+        newton=newton,
+    )

@@ -1,0 +1,81 @@
+"""The two teachers of the direction: gradient descent and Newton, each with a line search (3.2.2).
+
+The better one is whose step lowers f most. Derivatives are exact (autograd through :meth:`Landscape.mean`), values are
+noise-free: the teacher knows the surface, the pupil only sees a noisy grid of it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rover.landscapes.base import Landscape
+from rover.navigation.quadratic_fit import solve_2x2
+
+
+class Lesson(NamedTuple):
+    """What the better teacher does at one point of each instance."""
+
+    step: Tensor  # (B, 2) its full step, line search included
+    newton: Tensor  # (B,) bool, whether it was Newton
+
+
+def derivatives(landscape: Landscape, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Value ``(B,)``, gradient ``(B, 2)`` and Hessian ``(B, 2, 2)`` at ``theta (B, 2)``, by autograd."""
+    with torch.enable_grad():
+        x = theta.detach().requires_grad_()
+        value = landscape.mean(x[:, None])[:, 0]
+        (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+        rows = [torch.autograd.grad(gradient[:, k].sum(), x, retain_graph=k == 0)[0] for k in range(2)]
+    hessian = torch.stack(rows, -2)
+    return value.detach(), gradient.detach(), (hessian + hessian.mT) / 2
+
+
+def gradient_step(gradient: Tensor) -> Tensor:
+    """A unit step downhill; zero where the gradient vanishes: ``(B, 2)``."""
+    norm = gradient.norm(dim=-1, keepdim=True)
+    return -gradient / torch.where(norm > 0, norm, 1.0)
+
+
+def newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
+    """``-H^-1 g``, finite for singular and indefinite H (adjugate with a guarded determinant): ``(B, 2)``.
+
+    Newton is attracted by saddles and climbs on maxima; that is left to the line search, which then prefers the gradient.
+    """
+    adjugate, det = solve_2x2(hessian, gradient)
+    scale = hessian.square().sum((-1, -2))
+    guard = 1e-10 * scale + 1e-300
+    safe = torch.where(det.abs() > guard, det, guard.copysign(det))
+    step = -adjugate / safe[..., None]
+    length = step.norm(dim=-1, keepdim=True)
+    return step * (1e3 / length.clamp(min=1e3))
+
+
+def line_search(landscape: Landscape, theta: Tensor, step: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """The best of ``theta + factor * step`` over a ladder of factors, all evaluated at once.
+
+    Args:
+        landscape: B instances.
+        theta, step: ``(B, 2)``.
+        factors: ``(K,)``.
+
+    Returns:
+        the best factor and the value there, ``(B,)`` each.
+    """
+    values = landscape.mean(theta[:, None] + factors[:, None] * step[:, None])
+    best, index = values.min(-1)
+    return factors[index], best
+
+
+def teach(landscape: Landscape, theta: Tensor) -> Lesson:
+    """The step of the better teacher at ``theta (B, 2)``."""
+    _, gradient, hessian = derivatives(landscape, theta)
+    downhill, newton = gradient_step(gradient), newton_step(gradient, hessian)
+    lengths = torch.logspace(-3, 2, 26, dtype=theta.dtype, device=theta.device)
+    damping = 2.0 ** torch.arange(-6, 4, dtype=theta.dtype, device=theta.device)
+    length, value = line_search(landscape, theta, downhill, lengths)
+    factor, newton_value = line_search(landscape, theta, newton, damping)
+    chosen = newton_value < value
+    return Lesson(torch.where(chosen[:, None], factor[:, None] * newton, length[:, None] * downhill), chosen)
