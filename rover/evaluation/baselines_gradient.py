@@ -1,7 +1,7 @@
 """Gradient descent, Nesterov and Newton on exact derivatives, all instances of a landscape at once.
 
-They see what the rover never sees: noise-free first and second derivatives. A round costs one evaluation (the value at the
-new iterate) and one gradient, Newton d more for the Hessian.
+They see what the rover never sees: noise-free first and second derivatives. A round costs one evaluation (the value at
+the new iterate) and one gradient, Newton d more for the Hessian.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def newton_direction(gradient: Tensor, hessian: Tensor, *, absolute: bool, floor
     Args:
         gradient: g.
         hessian: H, symmetric.
-        absolute: use ``|H|`` (saddle-free Newton, Dauphin et al. 2014) instead of H, which walks to the nearest stationary
-            point of whatever kind.
+        absolute: use ``|H|`` (saddle-free Newton, Dauphin et al. 2014) instead of H, which walks to the nearest
+            stationary point of whatever kind.
         floor: eigenvalues below this share of the largest one count as this share of it.
     """
     scale = hessian.abs().amax((-1, -2), keepdim=True)

@@ -1,4 +1,4 @@
-"""Methods that evaluate a batch a round, like the rover: CMA-ES (pycma, also restarted), differential evolution, random search.
+"""Methods that evaluate a batch a round, like the rover: CMA-ES (also restarted), differential evolution, random search.
 
 A generation is a round. With ``popsize = n * n`` they get exactly the rover's batch, which is the fair comparison for
 whoever evaluates in parallel; with pycma's own small population they are thriftier with evaluations.
@@ -45,7 +45,7 @@ def cma_es(
     noisy: bool = False,
     **options: Any,
 ) -> Run:
-    """pycma with its stopping rules off, so that it goes on as long as it is let.
+    """CMA-ES (pycma) with its stopping rules off, so that it goes on as long as it is let.
 
     Args:
         problem: B instances.
@@ -85,7 +85,7 @@ def restarted_cma_es(
     relative = {"tolfun": 0, "tolfunhist": 0, "tolfunrel": 1e-12}
 
     def body(ledger: Ledger, setting: Setting) -> None:
-        point, size = setting.start, popsize or 4 + int(3 * math.log(len(setting.start)))
+        point, size = setting.start, float(popsize or 4 + int(3 * math.log(len(setting.start))))
         extra = {**relative, "tolx": 1e-12 * sigma * float(setting.width.min())}
         while True:
             _evolve(ledger, setting, point, sigma, int(size), noisy=noisy, extra=extra)
@@ -140,7 +140,7 @@ def differential_evolution(
     recombination: float = 0.7,
     **options: Any,
 ) -> Run:
-    """SciPy's differential evolution in the box, a generation evaluated as one batch, the start in the first population.
+    """SciPy's differential evolution in the box, a generation as one batch, the start in the first population.
 
     Args:
         problem: B instances.

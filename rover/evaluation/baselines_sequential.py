@@ -1,9 +1,9 @@
 """SciPy's derivative-free minimisers, one point after another: Nelder-Mead (also restarted), Powell, COBYQA.
 
 What a round is follows what could run in parallel: an iteration of Nelder-Mead tries at most four points that are known
-beforehand, so an iteration is a round; Powell's line searches and COBYQA's models need each value before the next point,
-so every evaluation is a round. Lengths (`size`) are shares of the box width, which makes one grid of hyper-parameters serve
-problems of every scale.
+beforehand, so an iteration is a round; Powell's line searches and COBYQA's models need each value before the next
+point, so every evaluation is a round. Lengths (`size`) are shares of the box width, which makes one grid of
+hyper-parameters serve problems of every scale.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from rover.landscapes.base import Landscape
 _ENDLESS = 10**9
 
 
-def simplex(start: Array, setting: Setting, size: float | None) -> Array | None:
+def simplex(start: Array, setting: Setting, size: float) -> Array:
     """``(d + 1, d)``: the start and one step of ``size`` box widths along each axis, turned inwards at a bound."""
-    if size is None:
-        return None
     steps = np.diag(size * setting.width)
     corners = start + steps
     if setting.bounded:
@@ -56,15 +54,14 @@ def restarted_nelder_mead(
 ) -> Run:
     """Nelder-Mead that, once its simplex has collapsed, starts again uniformly in the box and keeps the best point.
 
-    Collapsed: the simplex is 1e-8 of its first size and its values differ by 1e-12 of those of the first one, so that the
-    rule does not depend on the scale of x or f. Arguments as :func:`nelder_mead`.
+    Collapsed: the simplex is 1e-8 of its first size and its values differ by 1e-12 of those of the first one, so that
+    the rule does not depend on the scale of x or f. Arguments as :func:`nelder_mead`.
     """
 
     def body(ledger: Ledger, setting: Setting) -> None:
         point = setting.start
         while True:
-            first = simplex(point, setting, size)
-            spread = float(np.ptp([ledger(vertex) for vertex in first])) if first is not None else 0.0
+            spread = float(np.ptp(ledger.prefetch(simplex(point, setting, size))))
             xatol, fatol = 1e-8 * size * float(setting.width.min()), 1e-12 * spread
             _nelder_mead(ledger, setting, point, size, xatol=xatol, fatol=fatol)
             point = setting.rng.uniform(setting.lower, setting.upper)
@@ -83,7 +80,7 @@ def _nelder_mead(
         bounds=setting.bounds,
         callback=lambda best: ledger.close_round(best),
         options={
-            "initial_simplex": simplex(point, setting, size),
+            "initial_simplex": None if size is None else simplex(point, setting, size),
             "xatol": xatol,
             "fatol": fatol,
             "maxiter": _ENDLESS,
@@ -92,9 +89,7 @@ def _nelder_mead(
     )
 
 
-def powell(
-    problem: Landscape, start: Tensor, *, rounds: int, seed: int = 0, size: float = 0.05, **options: Any
-) -> Run:
+def powell(problem: Landscape, start: Tensor, *, rounds: int, seed: int = 0, size: float = 0.05, **options: Any) -> Run:
     """SciPy's Powell with a first direction set of ``size`` box widths. Arguments as :func:`nelder_mead`."""
 
     def body(ledger: Ledger, setting: Setting) -> None:
@@ -108,9 +103,7 @@ def powell(
     )
 
 
-def cobyqa(
-    problem: Landscape, start: Tensor, *, rounds: int, seed: int = 0, size: float = 0.05, **options: Any
-) -> Run:
+def cobyqa(problem: Landscape, start: Tensor, *, rounds: int, seed: int = 0, size: float = 0.05, **options: Any) -> Run:
     """SciPy's COBYQA (>= 1.14) with a first trust region of ``size`` box widths. Arguments as :func:`nelder_mead`."""
 
     def body(ledger: Ledger, setting: Setting) -> None:

@@ -1,10 +1,10 @@
-"""What a comparison records: one :class:`Run` a method, one row a round, and the :class:`Ledger` that keeps honest books.
+"""What a comparison records: a :class:`Run` a method, a row a round, and the :class:`Ledger` that keeps honest books.
 
-A *round* is what could be evaluated in parallel: an iteration of gradient descent, Newton or Nelder-Mead, a generation of
-an evolution strategy, one grid of the rover. Row 0 is the start, whose value everybody knows and pays for once.
+A *round* is what could be evaluated in parallel: an iteration of gradient descent, Newton or Nelder-Mead, a generation
+of an evolution strategy, one grid of the rover. Row 0 is the start, whose value everybody knows and pays for once.
 
-Every gap is the **noise-free** ``f(x) - f*``. ``best`` belongs to the point that the method would return if it were stopped
-there, which is chosen from noisy values where evaluations are noisy; without noise it can only fall.
+Every gap is the **noise-free** ``f(x) - f*``. ``best`` belongs to the point that the method would return if it were
+stopped there, which is chosen from noisy values where evaluations are noisy; without noise it can only fall.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,30 +59,35 @@ class Run:
         return self.best.shape[0]
 
     def truncated(self, *, rounds: int | None = None, evaluations: int | None = None) -> Run:
-        """The same runs as if stopped at a round, or before the round that would have passed a number of evaluations."""
+        """The same runs as if stopped at a round, or before the round that would pass a number of evaluations."""
         run = self
         if rounds is not None:
             keep = slice(None, rounds + 1)
-            run = replace(run, **{name: getattr(run, name)[:, keep] for name in _COLUMNS})
+            run = run.map_columns(lambda column: column[:, keep])
         if evaluations is not None:
             index = np.minimum(np.arange(run.rounds + 1), (run.evaluations <= evaluations).sum(1, keepdims=True) - 1)
             index = np.maximum(index, 0)
-            run = replace(run, **{name: np.take_along_axis(getattr(run, name), index, 1) for name in _COLUMNS})
+            run = run.map_columns(lambda column: np.take_along_axis(column, index, 1))
         return run
 
+    def map_columns(self, fn: Callable[[Array], Array]) -> Run:
+        """A copy with ``fn`` applied to every column of :data:`COLUMNS`."""
+        return Run(self.method, *[fn(getattr(self, name)) for name in COLUMNS], hyper=self.hyper)
 
-_COLUMNS = ("current", "best", "evaluations", "derivatives", "seconds")
+
+COLUMNS = ("current", "best", "evaluations", "derivatives", "seconds")
 
 
 def concatenate(runs: list[Run]) -> Run:
     """Runs of one method on several problems as one; shorter ones stand still after their last row."""
     rows = max(run.rounds for run in runs)
 
-    def column(name: str) -> Array:
-        padded = [np.pad(getattr(r, name), ((0, 0), (0, rows - r.rounds)), mode="edge") for r in runs]
-        return np.concatenate(padded)
-
-    return replace(runs[0], **{name: column(name) for name in _COLUMNS})
+    padded = [
+        run.map_columns(lambda column: np.pad(column, ((0, 0), (0, rows + 1 - column.shape[1])), mode="edge"))
+        for run in runs
+    ]
+    columns = [np.concatenate([getattr(run, name) for run in padded]) for name in COLUMNS]
+    return Run(runs[0].method, *columns, hyper=runs[0].hyper)
 
 
 def true_gaps(problem: Landscape, points: Tensor, *, bounded: bool) -> Array:
@@ -136,20 +141,25 @@ class Ledger:
         self.best_point, self.best_value = start, math.inf
         self._began = time.perf_counter()
         self.start_value = float(self._evaluate(start[None])[0])
-        self._memo: Array | None = start
+        self._known = {start.tobytes(): self.start_value}
         self.close_round(start)
         self._round_is_call = round_is_call
 
     def __call__(self, points: Array) -> Any:
         """Evaluate ``(d,) -> float`` or ``(m, d) -> (m,)``."""
         points = np.asarray(points, dtype=np.float64)
-        memo, self._memo = self._memo, None
-        if points.ndim == 1 and memo is not None and np.array_equal(points, memo):
-            return self.start_value
+        if points.ndim == 1 and (key := points.tobytes()) in self._known:
+            return self._known.pop(key)
         values = self._evaluate(np.atleast_2d(points))
         if self._round_is_call:
             self.close_round(self.best_point)
         return values if points.ndim == 2 else float(values[0])
+
+    def prefetch(self, points: Array) -> Array:
+        """Evaluate ``(m, d)`` points that a library will ask for one by one; it is not charged for them again."""
+        values = np.array([self(point) for point in points])
+        self._known.update((point.tobytes(), float(value)) for point, value in zip(points, values, strict=True))
+        return values
 
     def _evaluate(self, points: Array) -> Array:
         if self.evaluations + len(points) > self._budget:

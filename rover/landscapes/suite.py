@@ -1,19 +1,22 @@
 """The development suite: classic functions, none of them in F_test, randomly rotated, shifted and scaled, with noise.
 
-Architectures, ranges, horizons and checkpoints are chosen on its *tuning* half. Its *evaluation* half has other instances of
-the same functions (other random transforms), and also the functions of :data:`HELD_OUT`, which never appear in the tuning half.
+Architectures, ranges, horizons and checkpoints are chosen on its *tuning* half. Its *evaluation* half has other
+instances of the same functions (other random transforms), and also the functions of :data:`HELD_OUT`, which the
+tuning half lacks.
 
-An instance is ``g(z) = a f(x) + b``, ``z = c + s R x``: R a uniform rotation or reflection, the scales s and a log-uniform in
-``[1e-6, 1e6]``, the shift c up to two box widths, the offset b up to ten gap scales, either way. The box has the size of f's box
-turned by R, but lies so that the minimiser is at a random place of its middle 60 %, never within 10 % of its centre: a
-probe at the centre finds nothing. The start is uniform in the box, at least a quarter of the box's diagonal half away.
+An instance is ``g(z) = a f(x) + b``, ``z = c + s R x``: R a uniform rotation or reflection, the scales s and a
+log-uniform in ``[1e-6, 1e6]``, the shift c up to two box widths, the offset b up to ten gap scales, either way. The
+box has the size of f's box turned by R, but lies so that the minimiser is at a random place of its middle 60 %, and
+not within 10 % of its centre: a probe at the centre finds nothing. The start is uniform in the box, at least an
+eighth of its diagonal away from the minimiser.
 
 Two scales make instances comparable:
 
 * ``gap_scale``: the median of ``g - minimum`` over 4096 uniform points of the box. A target of 1e-3 is solved when
   ``g - minimum <= 1e-3 * gap_scale``. Targets run from 1e2 to 1e-8 (:data:`TARGETS`).
-* ``local_range``: the interquartile range of g over 1024 uniform points of the ellipsoid around the start whose semi-axes are
-  10 % of the box's widths. Noise of ``noise_rel = 0.1`` is normal with standard deviation ``0.1 * local_range``, everywhere.
+* ``local_range``: the interquartile range of g over 1024 uniform points of the ellipsoid around the start whose
+  semi-axes are 10 % of the box's widths, but at least 1 % of ``gap_scale`` (plains). Noise of ``noise_rel = 0.1`` is
+  normal with standard deviation ``0.1 * local_range``, everywhere.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class SuiteProblem:
         landscape: B = 1, noisy if evaluated with a generator and ``noise_rel > 0``.
         start: ``(d,)`` float64, in the box.
         gap_scale: unit of the targets, positive.
-        local_range: unit of the noise, not negative.
+        local_range: unit of the noise, positive.
         noise_rel: standard deviation of the noise, in units of ``local_range``.
         categories: what makes it hard, see :class:`AnalyticFunction`.
     """
@@ -161,7 +164,7 @@ def _instance(name: str, number: int, split: Split, seed: int, noise_rel: float)
         base, **parts, value_scale=value_scale, value_shift=10 * value_scale * gap_scale * uniform(-1, 1, 1)
     )
     landscape.lower, landscape.upper, landscape.start = lower, upper, start
-    local_range = _local_range(landscape, uniform)
+    local_range = _local_range(landscape, uniform).maximum(0.01 * value_scale * gap_scale)
     return SuiteProblem(
         name=f"{name}/{number}",
         function=name,

@@ -1,7 +1,8 @@
 """Classic functions of two variables with one basin: bowls, valleys, ridges, plateaus. None of them is in F_test.
 
 Sources: More, Garbow & Hillstrom 1981 (Freudenstein-Roth); the BBOB collection, Hansen et al. 2009 (different powers,
-sharp ridge, step ellipsoid); Jamil & Yang 2013, arXiv:1308.4008 (the others); the sine valley and the well are ours.
+sharp ridge, step ellipsoid); Jamil & Yang 2013, arXiv:1308.4008 (the others); the sine valley,
+the bent ridge and the well are ours.
 """
 
 from __future__ import annotations
@@ -160,10 +161,10 @@ class SharpRidge(AnalyticFunction):
         return x.square() + 100 * y.abs()
 
 
-class Bukin(AnalyticFunction):
-    """``100 sqrt|y - 0.01 x^2| + 0.01 |x + 10|``: a bent crease with infinitely steep sides (Bukin N. 6)."""
+class BentRidge(AnalyticFunction):
+    """``100 |y - 0.01 x^2| + 0.01 |x + 10|``: Bukin N. 6 without its root (which lets rounding hide the minimum)."""
 
-    name = "bukin"
+    name = "bent_ridge"
     known_minimizer = (-10.0, 1.0)
     box = ((-15.0, -5.0), (-3.0, 3.0))
     standard_start = (-6.0, -2.0)
@@ -173,7 +174,7 @@ class Bukin(AnalyticFunction):
     def mean(self, points: Tensor) -> Tensor:
         """See the class."""
         x, y = points.unbind(-1)
-        return 100 * (y - 0.01 * x.square()).abs().sqrt() + 0.01 * (x + 10).abs()
+        return 100 * (y - 0.01 * x.square()).abs() + 0.01 * (x + 10).abs()
 
 
 class Schwefel220(AnalyticFunction):
@@ -230,7 +231,7 @@ UNIMODAL: tuple[type[AnalyticFunction], ...] = (
     SineValley,
     FreudensteinRoth,
     SharpRidge,
-    Bukin,
+    BentRidge,
     Schwefel220,
     StepEllipsoid,
     Well,

@@ -44,11 +44,13 @@ def newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
 
     Newton is attracted by saddles and climbs on maxima; that is left to the line search, which then prefers the gradient.
     """
-    adjugate, det = solve_2x2(hessian, gradient)
-    scale = hessian.square().sum((-1, -2))
-    guard = 1e-10 * scale + 1e-300
-    safe = torch.where(det.abs() > guard, det, guard.copysign(det))
-    step = -adjugate / safe[..., None]
+    size = hessian.square().sum((-1, -2)).sqrt()
+    slope = gradient.norm(dim=-1)
+    unit_hessian = hessian / torch.where(size > 0, size, 1.0)[..., None, None]
+    unit_gradient = gradient / torch.where(slope > 0, slope, 1.0)[..., None]
+    adjugate, det = solve_2x2(unit_hessian, unit_gradient)
+    safe = torch.where(det.abs() > 1e-10, det, torch.full_like(det, 1e-10).copysign(det))
+    step = -adjugate / safe[..., None] * (slope / size.clamp(min=1e-150)).clamp(max=1e10)[..., None]
     length = step.norm(dim=-1, keepdim=True)
     return step * (1e3 / length.clamp(min=1e3))
 
