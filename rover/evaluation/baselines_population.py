@@ -1,4 +1,4 @@
-"""Methods that evaluate a batch a round, like the rover: CMA-ES (also restarted), differential evolution, random search.
+"""Methods that evaluate a batch a round, like the rover: CMA-ES, differential evolution, random search.
 
 A generation is a round. With ``popsize = n * n`` they get exactly the rover's batch, which is the fair comparison for
 whoever evaluates in parallel; with pycma's own small population they are thriftier with evaluations.

@@ -13,7 +13,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,7 +72,8 @@ class Run:
 
     def map_columns(self, fn: Callable[[Array], Array]) -> Run:
         """A copy with ``fn`` applied to every column of :data:`COLUMNS`."""
-        return Run(self.method, *[fn(getattr(self, name)) for name in COLUMNS], hyper=self.hyper)
+        columns: dict[str, Any] = {name: fn(getattr(self, name)) for name in COLUMNS}
+        return replace(self, **columns)
 
 
 COLUMNS = ("current", "best", "evaluations", "derivatives", "seconds")
@@ -86,8 +87,8 @@ def concatenate(runs: list[Run]) -> Run:
         run.map_columns(lambda column: np.pad(column, ((0, 0), (0, rows + 1 - column.shape[1])), mode="edge"))
         for run in runs
     ]
-    columns = [np.concatenate([getattr(run, name) for run in padded]) for name in COLUMNS]
-    return Run(runs[0].method, *columns, hyper=runs[0].hyper)
+    columns: dict[str, Any] = {name: np.concatenate([getattr(run, name) for run in padded]) for name in COLUMNS}
+    return replace(runs[0], **columns)
 
 
 def true_gaps(problem: Landscape, points: Tensor, *, bounded: bool) -> Array:

@@ -77,7 +77,9 @@ def generate_tuples(
     if not 0 < low <= high:
         raise ValueError(f"`delta_range` must be 0 < low <= high, got {delta_range}")
     landscape = sample_prototypes(num_functions, generator, modalities, noise=noise)
-    theta = landscape.sample_starts(generator)
+    theta = starts = landscape.sample_starts(generator)
+    depth = landscape.mean(starts[:, None])[:, 0] - landscape.minimum
+    own = torch.arange(num_functions, device=theta.device)
     share = torch.rand(num_functions, generator=generator, dtype=theta.dtype, device=theta.device)
     fixed = share < {"fixed": 2.0, "field": -1.0, "mixed": 1 / 3}[protocol]
     quiet = fixed | (share < 2 / 3) if protocol == "mixed" else fixed
@@ -88,15 +90,21 @@ def generate_tuples(
         delta = torch.where(fixed, FIXED_DELTA, low * (high / low) ** u[:, 0])
         values = landscape(grid_points(theta, delta, grid_size), None if protocol == "fixed" else generator)
         lesson = teach(landscape, theta)
-        action = lesson.step / lesson.step.norm(dim=-1, keepdim=True).clamp(min=1e-300)
-        rounds.append((rescale(values, grid_size), action.float(), delta.float(), lesson.newton))
-        theta = theta + (0.1 + 0.4 * u[:, 1:]) * lesson.step
-    grid, action, delta32, newton = (torch.stack(parts).flatten(0, 1) for parts in zip(*rounds, strict=True))
+        length = lesson.step.norm(dim=-1, keepdim=True)
+        # A rollout that has run out onto a flat teaches nothing: another function's state takes the place of its own.
+        lost = (lesson.gain <= 1e-9 * depth) | (length[:, 0] < 1e-9)
+        taken = torch.where(lost, (~lost).double().multinomial(num_functions, True, generator=generator), own)
+        action = (lesson.step / length.clamp(min=1e-9))[taken]
+        kinds = landscape.modality[taken]
+        grid = rescale(values, grid_size)[taken]
+        rounds.append((grid, action.float(), kinds, delta[taken].float(), lesson.newton[taken]))
+        theta = torch.where(lost[:, None], starts, theta + (0.1 + 0.4 * u[:, 1:]) * lesson.step)
+    grid, action, kinds, delta32, newton = (torch.stack(parts).flatten(0, 1) for parts in zip(*rounds, strict=True))
     return CloningTuples(
         grid=grid,
         teacher_action=action,
         negative_action=negative_actions(action, num_negatives, generator),
-        modality=landscape.modality.repeat(num_steps),
+        modality=kinds,
         delta=delta32,
         newton=newton,
     )

@@ -19,6 +19,7 @@ class Lesson(NamedTuple):
     """What the better teacher does at one point of each instance."""
 
     step: Tensor  # (B, 2) its full step, line search included
+    gain: Tensor  # (B,) by how much the step lowers f; not positive where neither teacher knows a way down
     newton: Tensor  # (B,) bool, whether it was Newton
 
 
@@ -73,11 +74,12 @@ def line_search(landscape: Landscape, theta: Tensor, step: Tensor, factors: Tens
 
 def teach(landscape: Landscape, theta: Tensor) -> Lesson:
     """The step of the better teacher at ``theta (B, 2)``."""
-    _, gradient, hessian = derivatives(landscape, theta)
+    here, gradient, hessian = derivatives(landscape, theta)
     downhill, newton = gradient_step(gradient), newton_step(gradient, hessian)
-    lengths = torch.logspace(-3, 2, 26, dtype=theta.dtype, device=theta.device)
+    lengths = torch.logspace(-3, 1, 21, dtype=theta.dtype, device=theta.device)
     damping = 2.0 ** torch.arange(-6, 4, dtype=theta.dtype, device=theta.device)
     length, value = line_search(landscape, theta, downhill, lengths)
     factor, newton_value = line_search(landscape, theta, newton, damping)
     chosen = newton_value < value
-    return Lesson(torch.where(chosen[:, None], factor[:, None] * newton, length[:, None] * downhill), chosen)
+    step = torch.where(chosen[:, None], factor[:, None] * newton, length[:, None] * downhill)
+    return Lesson(step, here - torch.minimum(value, newton_value), chosen)
