@@ -20,12 +20,17 @@ from rover.landscapes.base import Landscape
 _ENDLESS = 10**9
 
 
-def simplex(start: Array, setting: Setting, size: float) -> Array:
-    """``(d + 1, d)``: the start and one step of ``size`` box widths along each axis, turned inwards at a bound."""
-    steps = np.diag(size * setting.width)
+def simplex(start: Array, setting: Setting, size: float | None) -> Array:
+    """``(d + 1, d)``: the start and one step along each axis, turned inwards at a bound.
+
+    A step is ``size`` box widths, or by SciPy's rule 5 % of the coordinate (0.00025 where that is zero).
+    """
+    rule = np.where(start == 0, 0.00025, 0.05 * start)
+    steps = np.diag(rule if size is None else size * setting.width)
     corners = start + steps
     if setting.bounded:
-        corners = np.where(corners > setting.upper, start - steps, corners)
+        corners = np.where((corners > setting.upper) | (corners < setting.lower), start - steps, corners)
+        corners = corners.clip(setting.lower, setting.upper)
     return np.vstack([start, corners])
 
 
@@ -44,7 +49,10 @@ def nelder_mead(
     """
 
     def body(ledger: Ledger, setting: Setting) -> None:
-        _nelder_mead(ledger, setting, setting.start, size, xatol=0.0, fatol=0.0)
+        first = simplex(setting.start, setting, size)
+        ledger.prefetch(first)
+        ledger.close_round(first[0])
+        _nelder_mead(ledger, setting, first, xatol=0.0, fatol=0.0)
 
     return run_each("nelder_mead", body, problem, start, rounds=rounds, seed=seed, hyper={"size": size}, **options)
 
@@ -61,26 +69,27 @@ def restarted_nelder_mead(
     def body(ledger: Ledger, setting: Setting) -> None:
         point = setting.start
         while True:
-            spread = float(np.ptp(ledger.prefetch(simplex(point, setting, size))))
+            first = simplex(point, setting, size)
+            spread = float(np.ptp(ledger.prefetch(first)))
+            ledger.close_round(first[0])
             xatol, fatol = 1e-8 * size * float(setting.width.min()), 1e-12 * spread
-            _nelder_mead(ledger, setting, point, size, xatol=xatol, fatol=fatol)
+            _nelder_mead(ledger, setting, first, xatol=xatol, fatol=fatol)
             point = setting.rng.uniform(setting.lower, setting.upper)
 
     hyper = {"size": size}
     return run_each("restarted_nelder_mead", body, problem, start, rounds=rounds, seed=seed, hyper=hyper, **options)
 
 
-def _nelder_mead(
-    ledger: Ledger, setting: Setting, point: Array, size: float | None, *, xatol: float, fatol: float
-) -> None:
+def _nelder_mead(ledger: Ledger, setting: Setting, first: Array, *, xatol: float, fatol: float) -> None:
+    """From a first simplex ``(d + 1, d)``, which is a round of its own, as in SciPy's count of iterations."""
     _minimize()(
         ledger,
-        point,
+        first[0],
         method="Nelder-Mead",
         bounds=setting.bounds,
         callback=lambda best: ledger.close_round(best),
         options={
-            "initial_simplex": None if size is None else simplex(point, setting, size),
+            "initial_simplex": first,
             "xatol": xatol,
             "fatol": fatol,
             "maxiter": _ENDLESS,
@@ -111,8 +120,8 @@ def cobyqa(problem: Landscape, start: Tensor, *, rounds: int, seed: int = 0, siz
         settings = {
             "initial_tr_radius": radius,
             "final_tr_radius": 1e-10 * radius,
-            "maxfev": min(rounds, 100_000),
-            "maxiter": min(rounds, 100_000),
+            "maxfev": min(rounds + 1, 100_000),  # the start is not a round
+            "maxiter": min(rounds + 1, 100_000),
             "f_target": -math.inf,
         }
         _minimize()(ledger, setting.start, method="COBYQA", bounds=setting.bounds, options=settings)
