@@ -108,7 +108,7 @@ def true_gaps(problem: Landscape, points: Tensor, *, bounded: bool) -> Array:
 
 
 class BudgetSpent(Exception):
-    """Raised inside an objective or a callback to leave a library's loop; never reaches a user."""
+    """Raised inside an objective to leave a library's loop; never reaches a user."""
 
 
 class Ledger:
@@ -117,7 +117,7 @@ class Ledger:
     Args:
         problem: one instance (B = 1).
         start: ``(d,)``; evaluated at once, and not charged again if it is the first point a method asks for.
-        rounds: stop after this many rows.
+        rounds: refuse to evaluate after this many rows.
         max_evaluations: stop before this many evaluations are passed.
         generator: source of the evaluation noise; ``None`` evaluates without noise.
         round_is_call: close a round after every call (methods whose calls are whole batches, or strictly sequential).
@@ -163,7 +163,7 @@ class Ledger:
         return values
 
     def _evaluate(self, points: Array) -> Array:
-        if self.evaluations + len(points) > self._budget:
+        if self.evaluations + len(points) > self._budget or len(self.rows) > self._rounds:
             raise BudgetSpent
         with torch.no_grad():
             values = self._problem(torch.as_tensor(points)[None], self._generator)[0].numpy()
@@ -179,8 +179,6 @@ class Ledger:
         returned = self.best_point if returned is None else returned
         seconds = time.perf_counter() - self._began
         self.rows.append((np.array(current), np.array(returned), self.evaluations, seconds))
-        if len(self.rows) > self._rounds:
-            raise BudgetSpent
 
     def close(self) -> None:
         """Enter what an interrupted round evaluated, if a row is left for it."""

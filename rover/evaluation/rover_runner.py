@@ -1,0 +1,197 @@
+"""The rover as one more optimiser: its runs in the same books as the baselines'.
+
+Two ways in. :func:`run_navigator` steps all instances of an unbounded landscape together and is the method itself.
+:func:`run_minimize` calls :func:`rover.minimize` on one instance after another, with everything a user gets (bounds,
+restarts, the frame), and counts evaluations by wrapping the objective, not by believing ``nfev``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rover.evaluation.runs import Ledger, Run, Setting, check_start, run_each, stream_seed, true_gaps
+from rover.landscapes.base import Landscape
+from rover.navigation.grid import grid_points
+from rover.policy import Policy, load
+
+Range = tuple[float, float]
+
+
+def draw_lengths(count: int, step: Range, resolution: Range, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Initial step sizes and resolutions, log-uniform in their ranges: two ``(count,)``.
+
+    The paper draws them "inside the distribution used at meta-training time" (section 4.2).
+    """
+    u = torch.rand(2, count, generator=generator, dtype=torch.float64)
+    low = torch.tensor([step[0], resolution[0]], dtype=torch.float64)[:, None].log()
+    high = torch.tensor([step[1], resolution[1]], dtype=torch.float64)[:, None].log()
+    alpha, delta = (low + u * (high - low)).exp()
+    return alpha, delta
+
+
+@torch.no_grad()
+def run_navigator(
+    problem: Landscape,
+    start: Tensor,
+    *,
+    rounds: int,
+    seed: int = 0,
+    policy: str | Path | Policy = "default",
+    step: Range = (0.1, 1.0),
+    resolution: Range = (0.05, 0.5),
+    frame: str | None = None,
+    max_evaluations: int | None = None,
+    noisy: bool = False,
+) -> Run:
+    """All instances at once, without bounds, stops or restarts.
+
+    Args:
+        problem: B two-dimensional instances.
+        start: ``(B, 2)``.
+        rounds: grids sampled.
+        seed: of the initial step sizes and resolutions, and of the evaluation noise.
+        policy: a name, a path or a policy.
+        step: range of the initial step size (log-uniform).
+        resolution: range of the initial resolution (log-uniform).
+        frame: another frame rule than the policy's own, ``none`` for the paper's.
+        max_evaluations: limits the rounds to those whose grids it pays for.
+        noisy: evaluate with noise; the rover then returns where it stands, not its luckiest point.
+    """
+    check_start(problem, start)
+    rover = with_frame(load(policy), frame)
+    points_a_round = rover.grid_size**2
+    if max_evaluations is not None:
+        rounds = min(rounds, (max_evaluations - 1) // points_a_round)
+    alpha, delta = draw_lengths(len(start), step, resolution, torch.Generator().manual_seed(stream_seed(seed, 0)))
+    noise = torch.Generator().manual_seed(stream_seed(seed, 1)) if noisy else None
+    state = rover.initial_state(start.double(), alpha, delta)
+    current, returned, seconds, began = [state.theta], [state.theta], [0.0], time.perf_counter()
+    lowest = problem(state.theta[:, None], noise)[:, 0]
+    for _ in range(rounds):
+        points = grid_points(state.theta, state.delta, rover.grid_size, state.frame)
+        values = problem(points, noise)
+        state, _ = rover.advance(state, values)
+        value, index = values.nan_to_num(nan=torch.inf).min(-1)
+        found = points.gather(1, index[:, None, None].expand(-1, 1, 2))[:, 0]
+        better = value < lowest
+        lowest = torch.where(better, value, lowest)
+        kept = torch.where(better[:, None], found, returned[-1])
+        current.append(state.theta)
+        returned.append(state.theta if noisy else kept)
+        seconds.append(time.perf_counter() - began)
+    shape = (problem.batch_size, rounds + 1)
+    rows = np.broadcast_to(np.arange(rounds + 1), shape)
+    return Run(
+        method="rover",
+        current=true_gaps(problem, torch.stack(current, 1), bounded=False),
+        best=true_gaps(problem, torch.stack(returned, 1), bounded=False),
+        evaluations=points_a_round * rows + 1,
+        derivatives=np.zeros(shape, dtype=np.int64),
+        seconds=np.broadcast_to(np.array(seconds), shape).copy(),
+        hyper={"policy": str(policy), "step": list(step), "resolution": list(resolution), "frame": frame},
+    )
+
+
+def run_minimize(
+    problem: Landscape,
+    start: Tensor,
+    *,
+    rounds: int,
+    seed: int = 0,
+    policy: str = "default",
+    step: Range | None = None,
+    resolution: Range | None = None,
+    restarts: int = 0,
+    max_evaluations: int | None = None,
+    noisy: bool = False,
+    bounded: bool = False,
+    **options: Any,
+) -> Run:
+    """:func:`rover.minimize` on one instance after another, convergence stops off.
+
+    Args:
+        problem: B instances of any dimension.
+        start: ``(B, d)``.
+        rounds: ``maxiter``.
+        seed: instance b runs with its own stream of ``(seed, b)``.
+        policy: a name or a path.
+        step: range of the initial step size in box widths (log-uniform); ``None`` is ``minimize``'s own choice.
+        resolution: range of the initial resolution in box widths; ``None`` is ``minimize``'s own choice.
+        restarts: with any, the convergence stops are on, so that a converged rover starts again elsewhere.
+        max_evaluations: ``maxfev``.
+        noisy: evaluate with noise and tell ``minimize`` so.
+        bounded: hand it the box.
+        **options: further options of ``rover.minimize``.
+    """
+    import rover
+
+    hyper = {"policy": policy, "step": step, "resolution": resolution, "restarts": restarts, **options}
+    stops = {} if restarts else {"xatol": 0.0, "fatol": 0.0}
+
+    def body(ledger: Ledger, setting: Setting) -> None:
+        width = float(setting.width.min())
+        lengths = {}
+        for name, range_ in (("initial_step", step), ("initial_resolution", resolution)):
+            if range_ is not None:
+                lengths[name] = width * float(np.exp(setting.rng.uniform(*np.log(range_))))
+
+        def batch(points: Any) -> Any:
+            values = ledger(points)
+            ledger.close_round(ledger.best_point)
+            return values
+
+        rover.minimize(
+            batch,
+            setting.start,
+            bounds=setting.bounds,
+            batched=True,
+            maxiter=rounds,
+            maxfev=max_evaluations,
+            policy=policy,
+            seed=int(setting.rng.integers(2**31)),
+            noisy=noisy,
+            restarts=restarts,
+            **lengths,
+            **stops,
+            **options,
+        )
+
+    return run_each(
+        "rover",
+        body,
+        problem,
+        start,
+        rounds=rounds,
+        seed=seed,
+        max_evaluations=max_evaluations,
+        noisy=noisy,
+        bounded=bounded,
+        hyper=hyper,
+    )
+
+
+def with_frame(policy: Policy, frame: str | None) -> Policy:
+    """The same weights under another frame rule; the policy itself where none is asked for."""
+    if frame is None or frame == policy.config.frame:
+        return policy
+    from dataclasses import replace
+
+    other = Policy(replace(policy.config, frame=frame), policy.provenance)
+    other.load_state_dict(policy.state_dict())
+    return other
+
+
+def weights_digest(policy: str | Path) -> str:
+    """Sixteen hexadecimal digits of a policy's weights and configuration, for cache keys and provenance."""
+    loaded = load(policy)
+    total = hashlib.sha256(repr(loaded.config).encode())
+    for name, value in sorted(loaded.state_dict().items()):
+        total.update(name.encode() + value.cpu().numpy().tobytes())
+    return total.hexdigest()[:16]
