@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from rover.landscapes.base import Landscape
 from rover.landscapes.multimodal import MULTIMODAL
 from rover.landscapes.prototypes import MODALITIES, sample_prototypes
@@ -150,5 +151,7 @@ def test_derivatives_agree_with_finite_differences(make):
             difference = (landscape(points + step) - landscape(points - step)) / (2 * step[..., axis])
         unit = gradient.abs().amax((1, 2))[:, None] + 1e-12
         # creases and terraces: a central difference may straddle one, so one point in eight may disagree
-        wrong = (difference - gradient[..., axis]).abs() > 1e-5 * unit + 1e-9 * scale_of(landscape)[:, None] / step.max()
+        wrong = (difference - gradient[..., axis]).abs() > 1e-5 * unit + 1e-9 * scale_of(landscape)[
+            :, None
+        ] / step.max()
         assert wrong.float().mean() <= 0.125
