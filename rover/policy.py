@@ -20,6 +20,8 @@ from rover.navigation.moves import Decision, RoverState, initial_state, transiti
 from rover.networks import Actor, AngleNet, NetworkConfig, context_of
 
 _FORMAT = "rover-descent-policy-1"
+_ANGLE_FORMAT = "rover-descent-direction-1"
+_DAMAGE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError)
 
 
 @dataclass
@@ -108,7 +110,9 @@ class Policy(nn.Module):
 def available() -> list[str]:
     """Names of the policies that ship with the package."""
     folder = resources.files("rover") / "pretrained"
-    return sorted(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors"))
+    return sorted(
+        item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors")
+    )
 
 
 def load(policy: str | Path | Policy = "default") -> Policy:
@@ -131,16 +135,53 @@ def load(policy: str | Path | Policy = "default") -> Policy:
     if not path.is_file():
         raise ValueError(f"`policy` file {path} does not exist; shipped policies are {available()}")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        if header.get("format") != _FORMAT:
-            raise ValueError(f"its format is {header.get('format')!r}, not {_FORMAT!r}")
+        header, tensors = _read(path, _FORMAT)
         raw = json.loads(header["config"])
         raw["angle"], raw["actor"] = NetworkConfig(**raw["angle"]), NetworkConfig(**raw["actor"])
         result = Policy(PolicyConfig(**raw), json.loads(header["provenance"]))
         result.load_state_dict(tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is not a whole rover policy ({reason}); export it again or use a shipped one") from error
+        raise ValueError(
+            f"{path} is not a whole rover policy ({reason}); export it again or use a shipped one"
+        ) from error
     return result
+
+
+def save_angle_net(path: str | Path, net: AngleNet, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write a direction net alone (before there is a policy to go with it) as safetensors."""
+    header = {
+        "format": _ANGLE_FORMAT,
+        "config": json.dumps(asdict(net.config)),
+        "provenance": json.dumps(dict(provenance or {})),
+    }
+    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, str(path), metadata=header)
+
+
+def load_angle_net(path: str | Path) -> AngleNet:
+    """Read what :func:`save_angle_net` wrote; the net is in evaluation mode.
+
+    Raises:
+        ValueError: if there is no such file, or it is damaged or not a direction net.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"direction net {path} does not exist; train one with `python train.py --config angle.yaml`")
+    try:
+        header, tensors = _read(path, _ANGLE_FORMAT)
+        net = AngleNet(NetworkConfig(**json.loads(header["config"])))
+        net.load_state_dict(tensors)
+    except _DAMAGE as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is not a whole direction net ({reason}); train it again") from error
+    return net.eval()
+
+
+def _read(path: Path, wanted: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file of ours."""
+    with safe_open(str(path), framework="pt") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    if header.get("format") != wanted:
+        raise ValueError(f"its format is {header.get('format')!r}, not {wanted!r}")
+    return header, tensors

@@ -1,0 +1,1 @@
+"""LightningDataModules: what is sampled."""
