@@ -6,7 +6,9 @@ a validated config, and fits. Which classes belong to a task stands in ``conf/sc
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ from conf.run_folder import (
 )
 from conf.schema import TrainingConfig, import_object, resolved_yaml
 from lit_modules.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint
+
+# Said by Lightning of what is meant to be so here: data made in the main process, and a resumed run in its own folder.
+_EXPECTED = (r"The '\w+_dataloader' does not have many workers", r"Checkpoint directory .* exists and is not empty")
 
 
 def train(config: TrainingConfig) -> dict[str, float]:
@@ -119,7 +124,10 @@ def _trainer(config: TrainingConfig, folder: Path, checkpoints: list[Callback]) 
 def _fit(trainer: pl.Trainer, module: Any, datamodule: Any, resume: Path | None, last: LastCheckpoint) -> None:
     """Fit; errors of the input (before the first batch) and of the disk become one clear line."""
     try:
-        trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
+        with warnings.catch_warnings():
+            for message in _EXPECTED:
+                warnings.filterwarnings("ignore", message)
+            trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
     except SIGTERMException as error:
         raise Interrupted(15) from error
     except MisconfigurationException as error:
@@ -146,6 +154,7 @@ def _show(metrics: dict[str, float], title: str) -> None:
 
 
 def _run(loaded: Loaded) -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips would bury our own lines
     metrics = train(loaded.config)
     if is_rank_zero():
         _show(metrics, f"{loaded.task}, seed {loaded.config.seed}")

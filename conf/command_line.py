@@ -46,7 +46,7 @@ def parse(program: str, description: str, argv: Sequence[str] | None) -> argpars
             near = difflib.get_close_matches(name, options, n=1, cutoff=0.0)[0]
             raise ConfigError(f"unknown option `{name}`, did you mean `{near}`?")
     parsed = parser.parse_intermixed_args(words)
-    for word, following in zip(parsed.overrides, [*parsed.overrides[1:], None], strict=True):
+    for word, following in zip(parsed.overrides, [*parsed.overrides[1:], ""], strict=False):
         if "=" not in word:
             example = f"{word}={following}" if following and "=" not in following else f"{word}=..."
             raise ConfigError(f"`{word}` has no value: overrides are written key=value, without spaces: {example}")

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.errors import ConfigError
-from conf.schema import import_object, resolved_yaml
+from conf.schema import EXPERIMENTS, TRAININGS, import_object, resolved_yaml
 
 CONFIG_FOLDER = Path(__file__).parent
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
@@ -132,6 +132,11 @@ def _task(layers: list[tuple[str, dict[str, Any]]], tasks: Mapping[str, Any], fi
     chosen = [layer["task"] for _, layer in layers if "task" in layer]
     if not chosen:
         raise ConfigError(f"{file}: `task` is missing; it is one of {', '.join(sorted(tasks))}")
+    for command, others in (("train.py", TRAININGS), ("evaluate.py", EXPERIMENTS)):
+        if tasks is not others and isinstance(chosen[-1], str) and chosen[-1] in others and chosen[-1] not in tasks:
+            raise ConfigError(
+                f"{file}: `task` {chosen[-1]!r} belongs to the other command: python {command} --config {file}"
+            )
     if not isinstance(chosen[-1], str) or chosen[-1] not in tasks:
         raise ConfigError(
             f"{file}: `task` {str(chosen[-1])!r} is not known here{_nearest(str(chosen[-1]), list(tasks))}"
@@ -227,7 +232,7 @@ def _instantiate(node: DictConfig, path: str = "") -> Any:
     for key in node:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(child)):
-            _instantiate(child, f"{path}{key}.")
+            _instantiate(child, f"{path}{key!s}.")
     try:
         return OmegaConf.to_object(node)
     except ValueError as error:

@@ -132,4 +132,17 @@ TRAININGS: dict[str, Training] = {
     ),
 }
 
-EXPERIMENTS: dict[str, Experiment] = {}
+EXPERIMENTS: dict[str, Experiment] = {
+    "prototypes": Experiment(
+        config="rover.evaluation.experiments.prototypes:PrototypesConfig",
+        run="rover.evaluation.experiments.prototypes:run",
+    ),
+    "meta_test": Experiment(
+        config="rover.evaluation.experiments.meta_test:MetaTestConfig",
+        run="rover.evaluation.experiments.meta_test:run",
+    ),
+    "suite": Experiment(
+        config="rover.evaluation.experiments.suite:SuiteConfig",
+        run="rover.evaluation.experiments.suite:run",
+    ),
+}

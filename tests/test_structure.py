@@ -74,7 +74,9 @@ def test_layers_of_rover_import_downwards(layer: str) -> None:
         if not file.exists():
             continue
         used = {module.split(".")[1] for module in imports_of(file) if module.startswith("rover.")} & set(ROVER)
-        assert used <= ROVER[layer] | {layer}, f"{file.relative_to(ROOT)} imports rover's {used - ROVER[layer] - {layer}}"
+        assert used <= ROVER[layer] | {layer}, (
+            f"{file.relative_to(ROOT)} imports rover's {used - ROVER[layer] - {layer}}"
+        )
 
 
 def test_rover_never_imports_the_training_stack() -> None:
@@ -96,7 +98,8 @@ def test_there_is_no_utils_file() -> None:
 
 def test_the_reader_of_imports_sees_all_forms() -> None:
     path = ROOT / "rover" / "learning" / "example.py"
-    source = "import a.b\nfrom c import d\nfrom . import e\nfrom ..policy import f\nfrom .. import networks\ndef g():\n    import h\n"
+    lines = ["import a.b", "from c import d", "from . import e", "from ..policy import f", "from .. import networks"]
+    source = "\n".join([*lines, "def g():", "    import h"])
     assert imports(source, path) == {
         "a.b", "c.d", "rover.learning.e", "rover.policy.f", "rover.networks", "h",
     }  # fmt: skip
