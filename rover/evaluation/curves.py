@@ -7,6 +7,7 @@ would otherwise be the whole mean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -55,6 +56,12 @@ def gaps_at(run: Run, axis: Axis, x: Array) -> Array:
     return np.take_along_axis(run.best, np.maximum(rows, 0), 1)
 
 
+def solved_profile(runs: Sequence[Run], targets: Sequence[float], axis: Axis, x: Array) -> Array:
+    """Share of (run, target) pairs solved when ``x`` had been spent: ``(K,) -> (K,)``, the COCO data profile."""
+    gaps = np.concatenate([gaps_at(run, axis, x) for run in runs])  # (R, K)
+    return (gaps[..., None] <= np.asarray(targets)).mean((0, 2))
+
+
 def curve(run: Run, axis: Axis, x: Array | None = None, points: int = 60) -> Curve:
     """Median, geometric mean, quartiles and envelope against an axis.
 
@@ -68,7 +75,7 @@ def curve(run: Run, axis: Axis, x: Array | None = None, points: int = 60) -> Cur
     if x is None:
         costs = cost(run, axis)
         end = float(np.median(costs[:, -1]))
-        first = costs[:, min(1, run.rounds)]
+        first = costs[:, 0 if axis == "evaluations" else min(1, run.rounds)]  # row 0 takes no time
         begin = min(max(float(np.median(first)), 1e-6), end)
         x = np.arange(run.rounds + 1) if axis == "rounds" else np.geomspace(max(begin, 1e-9), max(end, 1e-9), points)
     logs = log_gap(gaps_at(run, axis, x))

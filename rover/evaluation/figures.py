@@ -73,6 +73,7 @@ def convergence_figure(
         A matplotlib ``Figure``; :func:`save` writes it.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(3.6 * len(panels) + 0.6, 2.9 * len(axes) + 1.5), layout="constrained")
     grid = figure.subplots(len(axes), len(panels), squeeze=False, sharey="col")
@@ -88,6 +89,7 @@ def convergence_figure(
             panel.grid(True, which="major", alpha=0.25, linewidth=0.6)
             if axis != "rounds":
                 panel.set_xscale("log")
+                panel.xaxis.set_minor_formatter(NullFormatter())
             if row == 0:
                 panel.set_title(problem)
             if column == 0:

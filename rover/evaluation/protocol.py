@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from rover.evaluation.runs import Run
 from rover.evaluation.tuning import tune
 from rover.landscapes.base import Landscape
 from rover.policy import available
+
+J = TypeVar("J")
 
 ROVERS: dict[str, Callable[..., Run]] = {"rover": run_minimize, "navigator": run_navigator}
 """``rover``: through ``rover.minimize``; ``navigator``: the bare method, all instances at once, no bounds."""
@@ -92,7 +94,8 @@ class Job:
 
 
 def execute(
-    jobs: Sequence[Job],
+    jobs: Sequence[J],
+    work: Callable[[J, str | None], Run] | None = None,
     *,
     cache: str | Path | None = None,
     workers: int = 1,
@@ -101,19 +104,21 @@ def execute(
     """Run jobs, in order of the list in the result, in any order in time.
 
     Args:
-        jobs: what to run.
+        jobs: what to run; must survive pickling.
+        work: ``work(job, cache)``, a function of a module; :func:`run_job` by default.
         cache: folder for the results, or ``None``.
         workers: processes; 1 runs here.
         progress: title of a progress bar (if rich is installed), or ``None``.
     """
     folder = None if cache is None else str(cache)
+    do: Callable[..., Run] = work or run_job
     if workers <= 1:
-        return [run_job(job, folder) for job in track(jobs, progress, len(jobs))]
+        return [do(job, folder) for job in track(jobs, progress, len(jobs))]
     # "spawn": a forked child would inherit torch's threads in an unknown state.
     context = multiprocessing.get_context("spawn")
     results: dict[int, Run] = {}
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        futures = {pool.submit(run_job, job, folder): i for i, job in enumerate(jobs)}
+        futures = {pool.submit(do, job, folder): i for i, job in enumerate(jobs)}
         for future in track(as_completed(futures), progress, len(jobs)):
             results[futures[future]] = future.result()
     return [results[i] for i in range(len(jobs))]
@@ -148,7 +153,7 @@ def run_job(job: Job, cache: str | None = None) -> Run:
         )
         hyper.update(best)
     run = cached(job.problem, job.start, hyper, job.options)
-    if job.entrant.method in BATCHED or job.entrant.method == "navigator":
+    if job.problem.batch_size > 1 and (job.entrant.method in BATCHED or job.entrant.method == "navigator"):
         alone = job.problem.select(slice(0, 1)), job.start[:1]
         repeats = [cached(*alone, hyper, {**job.options, "seed": seed + k}) for k in range(3)]
         seconds = np.median([r.seconds[0] for r in repeats], axis=0)

@@ -1,4 +1,4 @@
-"""What an experiment leaves behind: ``summary.json`` for programs, ``summary.md`` for a repository, and one page for people.
+"""What an experiment leaves behind: ``summary.json`` for programs, ``summary.md`` for a repository, a page for people.
 
 The page, ``results/index.html``, is built from all the summaries there are: figures, tables, and where each came from.
 It stands alone (figures are inside the file) and needs no script.
@@ -175,7 +175,7 @@ def _cell(cell: Any) -> Cell:
     """Back from JSON."""
     if isinstance(cell, dict):
         return Estimate(*(math.inf if cell[k] is None else cell[k] for k in ("value", "low", "high")))
-    return cell
+    return math.inf if cell == "inf" else cell
 
 
 def _inline(value: Any) -> str:

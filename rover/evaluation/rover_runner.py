@@ -105,7 +105,7 @@ def run_minimize(
     *,
     rounds: int,
     seed: int = 0,
-    policy: str = "default",
+    policy: str | Policy = "default",
     step: Range | None = None,
     resolution: Range | None = None,
     restarts: int = 0,
@@ -121,7 +121,7 @@ def run_minimize(
         start: ``(B, d)``.
         rounds: ``maxiter``.
         seed: instance b runs with its own stream of ``(seed, b)``.
-        policy: a name or a path.
+        policy: a name, a path or a policy.
         step: range of the initial step size in box widths (log-uniform); ``None`` is ``minimize``'s own choice.
         resolution: range of the initial resolution in box widths; ``None`` is ``minimize``'s own choice.
         restarts: with any, the convergence stops are on, so that a converged rover starts again elsewhere.
@@ -132,7 +132,8 @@ def run_minimize(
     """
     import rover
 
-    hyper = {"policy": policy, "step": step, "resolution": resolution, "restarts": restarts, **options}
+    name = policy if isinstance(policy, str) else "given"
+    hyper = {"policy": name, "step": step, "resolution": resolution, "restarts": restarts, **options}
     stops = {} if restarts else {"xatol": 0.0, "fatol": 0.0}
 
     def body(ledger: Ledger, setting: Setting) -> None:

@@ -1,0 +1,166 @@
+"""What every comparison shares: the settings, and the tables made from its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rover.evaluation.figures import label
+from rover.evaluation.protocol import Entrant, Job, execute
+from rover.evaluation.report import Table
+from rover.evaluation.runs import Run
+from rover.evaluation.scores import TARGETS, expected_cost, median_cost, median_gap, ranks, share_within
+from rover.landscapes.base import Landscape
+
+Runs = Mapping[str, Mapping[str, Run]]  # problem -> entrant -> runs
+Problem = tuple[Landscape, Tensor]  # B instances and their starts (B, d)
+
+
+@dataclass
+class ComparisonConfig:
+    """Settings of a comparison.
+
+    Attributes:
+        seed: of instances, starts, noise and methods, not negative.
+        rounds: parallel rounds each method is given.
+        evaluations: evaluations each method is given where evaluations are what is counted.
+        output_dir: where the summary and the figures go.
+        cache_dir: where runs are kept between calls; null keeps none.
+        workers: processes.
+        smoke: a small version that ends within half a minute, written to ``<output_dir>/smoke``.
+        tuning_budget: at most this many points of each entrant's grid; null tries all.
+        entrants: who takes part, by the name that is shown.
+        drawn: the entrants in the figures; empty draws all.
+    """
+
+    seed: int = 0
+    rounds: int = 30
+    evaluations: int = 1000
+    output_dir: str = "results/comparison"
+    cache_dir: str | None = "results/cache"
+    workers: int = 1
+    smoke: bool = False
+    tuning_budget: int | None = None
+    entrants: dict[str, Entrant] = field(default_factory=dict)
+    drawn: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("rounds", "evaluations", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"`seed` must not be negative, got {self.seed}")
+        if unknown := [name for name in self.drawn if name not in self.entrants]:
+            raise ValueError(f"`drawn` names no entrant: {unknown}; entrants are {list(self.entrants)}")
+        if self.smoke:
+            self.rounds, self.evaluations = min(self.rounds, 6), min(self.evaluations, 60)
+            self.tuning_budget, self.workers = 1, 1  # starting processes would take longer than the work
+            self.output_dir = self.output_dir if self.output_dir.endswith("/smoke") else f"{self.output_dir}/smoke"
+
+    def able_entrants(self) -> tuple[dict[str, Entrant], list[str]]:
+        """Those who can run, and a sentence about each who cannot (a policy that is not there)."""
+        if not self.entrants:
+            raise ValueError("`entrants` is empty: nothing to compare")
+        able = {name: e for name, e in self.entrants.items() if e.missing_policy is None}
+        notes = [
+            f"{label(name)} was left out: there are no weights {e.missing_policy!r}."
+            for name, e in self.entrants.items()
+            if e.missing_policy is not None
+        ]
+        return able, notes
+
+    def compare(
+        self,
+        problems: Mapping[str, Problem],
+        tuning: Mapping[str, Problem],
+        entrants: Mapping[str, Entrant],
+        title: str,
+        **options: Any,
+    ) -> dict[str, dict[str, Run]]:
+        """Every entrant on every problem.
+
+        Args:
+            problems: name -> instances and starts.
+            tuning: the same names -> those on which entrants with a grid are tuned.
+            entrants: who.
+            title: of the progress bar.
+            **options: ``rounds``, ``noisy``, ``bounded``, ``max_evaluations``.
+        """
+        options = {"seed": self.seed, **options}
+        keys = [(problem, name) for problem in problems for name in entrants]
+        jobs = [Job(entrants[name], *problems[p], options, tuning[p], self.tuning_budget) for p, name in keys]
+        runs = execute(jobs, cache=self.cache_dir, workers=self.workers, progress=title)
+        result: dict[str, dict[str, Run]] = {problem: {} for problem in problems}
+        for (problem, name), run in zip(keys, runs, strict=True):
+            result[problem][name] = run
+        return result
+
+    def to_draw(self, runs: Mapping[str, Run]) -> dict[str, Run]:
+        """The runs that figures show."""
+        return {name: run for name, run in runs.items() if not self.drawn or name in self.drawn}
+
+
+def overview(runs: Runs, title: str, note: str = "") -> Table:
+    """Median final gap of each entrant on each problem, its mean rank over instances, and how often it was first."""
+    problems = list(runs)
+    names = list(runs[problems[0]])
+    medians = {p: {n: median_gap(runs[p][n]).value for n in names} for p in problems}
+    rank = {p: ranks(runs[p]) for p in problems}
+    rows: list[list[Any]] = []
+    for name in names:
+        places = [1 + sum(medians[p][other] < medians[p][name] for other in names) for p in problems]
+        row: list[Any] = [label(name)]
+        row += [f"{medians[p][name]:.1e} ({place})" for p, place in zip(problems, places, strict=True)]
+        rows.append([*row, float(np.mean([rank[p][name] for p in problems])), sum(place == 1 for place in places)])
+    return Table(title, ["optimiser", *problems, "mean rank", "first on"], rows, note)
+
+
+def share_table(runs: Runs, target: float, title: str, note: str = "") -> Table:
+    """How many runs of each entrant came within ``target`` on each problem."""
+    problems = list(runs)
+    rows = []
+    for name in runs[problems[0]]:
+        solved = [int((runs[p][name].best[:, -1] <= target).sum()) for p in problems]
+        total = [len(runs[p][name]) for p in problems]
+        cells = [f"{s} / {t}" for s, t in zip(solved, total, strict=True)]
+        rows.append([label(name), *cells, f"{sum(solved)} / {sum(total)}"])
+    return Table(title, ["optimiser", *problems, "all"], rows, note)
+
+
+def details(runs: Mapping[str, Run], title: str, targets: Sequence[float] = TARGETS, seed: int = 0) -> Table:
+    """Everything about one problem, with 95 % bootstrap intervals."""
+    rank = ranks(runs)
+    first = targets[0]
+    columns = ["optimiser", "median gap", *[f"share within {t:.0e}" for t in targets], "rank"]
+    columns += [f"rounds to {first:.0e}", f"evaluations to {first:.0e}", f"expected evaluations to {first:.0e}"]
+    columns += ["evaluations", "derivative calls", "seconds", "hyper-parameters"]
+    rows: list[list[Any]] = []
+    for name, run in runs.items():
+        row: list[Any] = [label(name), median_gap(run, seed=seed)]
+        row += [share_within(run, t, seed=seed) for t in targets]
+        row += [rank[name], median_cost(run, first, "rounds", seed=seed)]
+        row += [median_cost(run, first, "evaluations", seed=seed), expected_cost(run, first)]
+        row += [int(np.median(run.evaluations[:, -1])), int(np.median(run.derivatives[:, -1]))]
+        row += [float(np.median(run.seconds[:, -1])), _hyper(run)]
+        rows.append(row)
+    return Table(title, columns, rows, "Medians over the runs, 95 % bootstrap intervals in brackets.")
+
+
+def _hyper(run: Run) -> str:
+    shown = {k: v for k, v in run.hyper.items() if v is not None}
+    return ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in shown.items())
+
+
+def hyper_of(runs: Runs) -> dict[str, dict[str, Any]]:
+    """The hyper-parameters that were used, problem by problem, for the record."""
+    return {problem: {name: run.hyper for name, run in entrants.items()} for problem, entrants in runs.items()}
+
+
+def medians(runs: Runs) -> dict[str, dict[str, float]]:
+    """Median final gap, problem by problem and entrant by entrant."""
+    return {p: {name: median_gap(run).value for name, run in entrants.items()} for p, entrants in runs.items()}

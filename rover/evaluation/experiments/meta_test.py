@@ -1,0 +1,171 @@
+"""Figure 5: the optimisers on the six functions of F_test (section 4.2), none of which was seen in training.
+
+Two protocols. *perturbed*: the stated start of each function plus small perturbations, as in the paper. *uniform*: starts
+anywhere in the box. Hand-designed optimisers are tuned for each function on other starts drawn the same way; the rover is
+not tuned. All are kept to the box in which the function is judged (McCormick is unbounded below outside).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rover.evaluation.comparison import ComparisonConfig, Problem, details, hyper_of, medians, overview, share_table
+from rover.evaluation.figures import convergence_figure, save
+from rover.evaluation.protocol import perturbed_starts, uniform_starts
+from rover.evaluation.report import Plot, Report, Table, provenance, write_report
+from rover.evaluation.rover_runner import run_minimize
+from rover.evaluation.runs import Run
+from rover.landscapes.test_functions import TEST_FUNCTIONS
+from rover.policy import Policy
+
+_PURPOSES = {"judged": 0, "tuning": 1}
+
+
+@dataclass
+class MetaTestConfig(ComparisonConfig):
+    """Settings of Figure 5; see :class:`ComparisonConfig`.
+
+    Attributes:
+        functions: which of the six.
+        perturbations: starts of the perturbed protocol.
+        perturbation: their standard deviation in box widths.
+        uniform: starts of the uniform protocol.
+        tuning_starts: starts for tuning, in each protocol.
+        target: the gap that counts as found in the summary.
+    """
+
+    rounds: int = 60
+    output_dir: str = "results/meta_test"
+    functions: list[str] = field(default_factory=lambda: list(TEST_FUNCTIONS))
+    perturbations: int = 20
+    perturbation: float = 0.01
+    uniform: int = 100
+    tuning_starts: int = 20
+    target: float = 1e-2
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        for name in ("perturbations", "uniform", "tuning_starts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        if unknown := [f for f in self.functions if f not in TEST_FUNCTIONS]:
+            raise ValueError(f"`functions` must be among {list(TEST_FUNCTIONS)}, got {unknown}")
+        if self.smoke:
+            self.perturbations, self.uniform, self.tuning_starts = 2, 2, 1
+
+
+def starts(function: str, protocol: str, count: int, *, seed: int, purpose: str, perturbation: float = 0.01) -> Problem:
+    """``count`` copies of a test function and their starts.
+
+    Args:
+        function: a key of :data:`TEST_FUNCTIONS`.
+        protocol: ``perturbed`` or ``uniform``.
+        count: how many.
+        seed: of the starts.
+        purpose: ``judged`` or ``tuning``, which never share a start.
+        perturbation: standard deviation in box widths of the perturbed starts, which are kept in the box.
+    """
+    number = list(TEST_FUNCTIONS).index(function)
+    generator = torch.Generator().manual_seed(
+        100 * seed + 10 * number + 2 * _PURPOSES[purpose] + (protocol == "uniform")
+    )
+    problem = TEST_FUNCTIONS[function](batch_size=count)
+    if protocol == "uniform":
+        return problem, uniform_starts(problem, generator)
+    start = perturbed_starts(problem.start, perturbation * (problem.upper - problem.lower), generator)
+    return problem, start.clamp(problem.lower, problem.upper)
+
+
+def found(
+    policy: Policy | str, *, rounds: int = 60, count: int = 20, target: float = 1e-2, seed: int = 0
+) -> dict[str, int]:
+    """In how many of ``count`` perturbed runs a policy comes within ``target``, function by function (for training)."""
+    result = {}
+    for function in TEST_FUNCTIONS:
+        problem, start = starts(function, "perturbed", count, seed=seed, purpose="judged")
+        run = run_minimize(problem, start, rounds=rounds, seed=seed, policy=policy, bounded=True)
+        result[function] = int((run.best[:, -1] <= target).sum())
+    return result
+
+
+def run(config: MetaTestConfig) -> dict[str, Any]:
+    """Make Figure 5 and its tables in ``output_dir``; returns the headline numbers."""
+    entrants, notes = config.able_entrants()
+    counts = {"perturbed": config.perturbations, "uniform": config.uniform}
+    by_rounds: dict[str, dict[str, dict[str, Run]]] = {}
+    by_evaluations: dict[str, dict[str, dict[str, Run]]] = {}
+    for protocol, count in counts.items():
+
+        def draw(number: int, purpose: str, protocol: str = protocol) -> dict[str, Problem]:
+            options = {"seed": config.seed, "purpose": purpose, "perturbation": config.perturbation}
+            return {f: starts(f, protocol, number, **options) for f in config.functions}  # type: ignore[arg-type]
+
+        problems = draw(count, "judged"), draw(config.tuning_starts, "tuning")
+        title = f"{protocol} starts, by"
+        by_rounds[protocol] = config.compare(*problems, entrants, f"{title} rounds", bounded=True, rounds=config.rounds)
+        budget = {"rounds": config.evaluations, "max_evaluations": config.evaluations}
+        by_evaluations[protocol] = config.compare(*problems, entrants, f"{title} evaluations", bounded=True, **budget)
+    return _report(config, notes, by_rounds, by_evaluations)
+
+
+def _report(
+    config: MetaTestConfig,
+    notes: list[str],
+    by_rounds: dict[str, dict[str, dict[str, Run]]],
+    by_evaluations: dict[str, dict[str, dict[str, Run]]],
+) -> dict[str, Any]:
+    folder = Path(config.output_dir)
+    captions = {
+        "perturbed": f"{config.perturbations} perturbed starts (Figure 5). Thick: median, dotted: geometric mean, "
+        "shaded: envelope.",
+        "uniform": f"{config.uniform} uniform starts in the box. Thick: median, dotted: geometric mean, shaded: quartiles.",
+    }
+    plots, tables = [], []
+    for protocol, runs in by_rounds.items():
+        file = "figure5.png" if protocol == "perturbed" else "uniform.png"
+        panels = {function: config.to_draw(entrants) for function, entrants in runs.items()}
+        shade = "envelope" if protocol == "perturbed" else "quartiles"
+        title = captions[protocol].split(" Thick")[0]
+        save(convergence_figure(panels, title=title, shade=shade), folder / file)  # type: ignore[arg-type]
+        plots.append(Plot(file, captions[protocol]))
+        found_in = f"Runs within {config.target:g} of the global minimum, {protocol} starts"
+        tables += [
+            share_table(runs, config.target, f"{found_in}, {config.rounds} rounds"),
+            overview(runs, f"Median gap after {config.rounds} rounds (place), {protocol} starts"),
+        ]
+    for protocol, runs in by_evaluations.items():
+        found_in = f"Runs within {config.target:g} of the global minimum, {protocol} starts"
+        tables += [
+            share_table(runs, config.target, f"{found_in}, {config.evaluations} evaluations"),
+            overview(runs, f"Median gap after {config.evaluations} evaluations (place), {protocol} starts"),
+        ]
+    tables += _detail_tables(config, by_rounds)
+    report = Report(
+        name=folder.name,
+        title="Figure 5: the meta-test",
+        command="python evaluate.py --config meta_test.yaml" + (" smoke=true" if config.smoke else ""),
+        paragraphs=[
+            "The six functions of F_test, each in its box. Hand-designed optimisers are tuned for each function on "
+            f"{config.tuning_starts} other starts, for the budget in question; the rover is not tuned.",
+            *notes,
+        ],
+        tables=tables,
+        plots=plots,
+        provenance=provenance(seed=config.seed, rounds=config.rounds, evaluations=config.evaluations),
+        numbers={"hyper": {protocol: hyper_of(runs) for protocol, runs in by_rounds.items()}},
+    )
+    write_report(report, folder)
+    return {protocol: medians(runs) for protocol, runs in by_rounds.items()}
+
+
+def _detail_tables(config: MetaTestConfig, by_rounds: dict[str, dict[str, dict[str, Run]]]) -> list[Table]:
+    return [
+        details(runs[function], f"{function}, {protocol} starts, {config.rounds} rounds", seed=config.seed)
+        for protocol, runs in by_rounds.items()
+        for function in runs
+    ]
