@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def train(config: TrainingConfig) -> dict[str, float]:
     )
     with user_errors(f"task {config.task}"):
         datamodule = import_object(task.datamodule)(config.data, seed=config.seed)  # type: ignore[attr-defined]
-        module = import_object(task.module)(config.model)  # type: ignore[attr-defined]
+        module = _module(import_object(task.module), config.model, config.seed)  # type: ignore[attr-defined]
     # The best one first: what it remembers goes into last.ckpt.
     trainer = _trainer(config, folder, [best, last])
     if trainer.is_global_zero and not rehearsal:
@@ -83,13 +84,19 @@ def train(config: TrainingConfig) -> dict[str, float]:
         module.load_state_dict(read_checkpoint(Path(best.best_model_path))["state_dict"])
     metrics = _scalars(trainer)
     if is_overridden("test_step", module):
-        trainer.test(module, datamodule, verbose=False)
+        with _expected_warnings():
+            trainer.test(module, datamodule, verbose=False)
         metrics |= _scalars(trainer)
     if config.export.path and trainer.is_global_zero and not rehearsal and hasattr(module, "export"):
         notes = {**provenance(config.seed), "config": resolved_yaml(config), "metrics": metrics}
         with user_errors(f"export to {config.export.path}"):
             module.export(Path(config.export.path), name=config.export.name, provenance=notes)
     return metrics
+
+
+def _module(cls: Any, config: Any, seed: int) -> pl.LightningModule:
+    """The module of a task; one that needs more than its config (files, the seed) offers ``from_config``."""
+    return cls.from_config(config, seed=seed) if hasattr(cls, "from_config") else cls(config)
 
 
 def _run_folder(config: TrainingConfig, resume: Path | None) -> Path:
@@ -124,9 +131,7 @@ def _trainer(config: TrainingConfig, folder: Path, checkpoints: list[Callback]) 
 def _fit(trainer: pl.Trainer, module: Any, datamodule: Any, resume: Path | None, last: LastCheckpoint) -> None:
     """Fit; errors of the input (before the first batch) and of the disk become one clear line."""
     try:
-        with warnings.catch_warnings():
-            for message in _EXPECTED:
-                warnings.filterwarnings("ignore", message)
+        with _expected_warnings():
             trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
     except SIGTERMException as error:
         raise Interrupted(15) from error
@@ -140,6 +145,14 @@ def _fit(trainer: pl.Trainer, module: Any, datamodule: Any, resume: Path | None,
         if not last.training_started or is_storage_error(error):
             raise UserError(one_line(error)) from error
         raise
+
+
+@contextmanager
+def _expected_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in _EXPECTED:
+            warnings.filterwarnings("ignore", message)
+        yield
 
 
 def _scalars(trainer: pl.Trainer) -> dict[str, float]:

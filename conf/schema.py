@@ -126,7 +126,7 @@ TRAININGS: dict[str, Training] = {
     ),
     "ddpg": Training(
         data="datamodules.navigation:NavigationDataConfig",
-        model="lit_modules.ddpg:DDPGConfig",
+        model="lit_modules.ddpg:DDPGModelConfig",
         datamodule="datamodules.navigation:NavigationDataModule",
         module="lit_modules.ddpg:DDPGModule",
     ),
