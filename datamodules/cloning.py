@@ -56,7 +56,7 @@ class AngleDataConfig:
     batch_size: int = 512
     num_steps: int = 10
     num_negatives: int = 8
-    delta_range: tuple[float, float] = (0.02, 1.0)
+    delta_range: tuple[float, float] = (0.02, 1.5)
     noise: Literal["full", "mixed", "none"] = "full"
     chunk_functions: int = 2048
     num_workers: int = 1

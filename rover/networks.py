@@ -6,8 +6,8 @@ The paper's networks see the grid and nothing else. Three switches, each measure
   back: exact equivariance under the symmetries of the square, and an eighth of the cases to learn (Deviation D6);
 - `features`: fixed least-squares filters (slope, curvature, Newton's direction) beside the learnt ones: curvature is a
   tiny signal in a small window, and a convolution has to find it first (Deviation D7);
-- `context`: the actor also sees its previous action, log(alpha / delta), and the profile of the grid along the
-  direction and across it (Deviation D8). All are invariant under translation, scaling and a f + b.
+- `context`: the actor also sees its previous action, log(alpha / delta), whether the last move paid, and the profile of
+  the grid along the direction and across it (Deviation D8). All are invariant under translation, scaling and a f + b.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rover.navigation.moves import NUM_CONTEXT
 from rover.navigation.quadratic_fit import fit_direction, fit_quadratic
 
 NUM_FEATURES = 10
@@ -177,24 +178,18 @@ class Trunk(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config, norm="layer")
-        extra = NUM_FEATURES * config.features + (2 * config.grid_size + 3) * config.context
+        extra = NUM_FEATURES * config.features + (2 * config.grid_size + NUM_CONTEXT) * config.context
         self.out_features = config.hidden_size
         self.fc = nn.Linear(self.encoder.out_features + extra, config.hidden_size)
 
     def forward(self, grid: Tensor, direction: Tensor, context: Tensor) -> Tensor:
-        """``(B, n, n), (B, 2), (B, 3) -> (B, hidden_size)``; `context` is (previous action, log2(alpha / delta) / 4)."""
+        """``(B, n, n), (B, 2), (B, 5) -> (B, hidden_size)``; the context is :func:`rover.navigation.moves.context_of`."""
         extra = [profiles(grid, direction), context] if self.config.context else []
         if self.config.canonical:
             grid, _ = canonicalise(grid)
         if self.config.features:
             extra.append(polynomial_features(grid))
         return F.relu(self.fc(torch.cat([self.encoder(grid), *extra], -1)))
-
-
-def context_of(action: Tensor, alpha: Tensor, delta: Tensor) -> Tensor:
-    """The actor's context: previous action and ``log2(alpha / delta) / 4`` clipped to [-4, 4]: ``(..., 3)``."""
-    ratio = torch.log2(alpha / delta).clamp(-16, 16) / 4
-    return torch.cat([action, ratio[..., None].to(action.dtype)], -1)
 
 
 class Actor(nn.Module):
@@ -220,7 +215,7 @@ class Actor(nn.Module):
         Args:
             grid: ``(B, T, n, n)``.
             direction: ``(B, T, 2)``.
-            context: ``(B, T, 3)``.
+            context: ``(B, T, 5)``.
             memory: ``(B, 2, H)``; zero if None.
 
         Returns:

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rover.navigation.frame import FRAME_RULES, update_frame
-from rover.navigation.grid import rescale
-from rover.navigation.moves import Decision, RoverState, initial_state, transition
-from rover.networks import Actor, AngleNet, NetworkConfig, context_of
+from rover.navigation.grid import Sight, look
+from rover.navigation.moves import Decision, RoverState, context_of, initial_state, transition
+from rover.networks import Actor, AngleNet, NetworkConfig
 
 _FORMAT = "rover-descent-policy-1"
 _ANGLE_FORMAT = "rover-descent-direction-1"
@@ -84,18 +84,19 @@ class Policy(nn.Module):
         return initial_state(theta, alpha, delta, self.config.memory_size)
 
     @torch.no_grad()
-    def decide(self, grid: Tensor, state: RoverState) -> Decision:
-        """Direction, rates, next frame and memory of B rovers from what they see: ``grid (B, n, n)``."""
-        direction = self.angle_net.direction(grid)
-        context = context_of(state.action, state.alpha, state.delta)
-        logits, memory = self.actor(grid[:, None], direction[:, None], context[:, None], state.memory)
-        frame = update_frame(state.frame, grid, self.config.frame)
+    def decide(self, sight: Sight, state: RoverState) -> Decision:
+        """Direction, rates, next frame and memory of B rovers from what they see."""
+        direction = self.angle_net.direction(sight.grid)
+        context = context_of(state, sight)
+        logits, memory = self.actor(sight.grid[:, None], direction[:, None], context[:, None], state.memory)
+        frame = update_frame(state.frame, sight.grid, self.config.frame)
         return Decision(direction, logits[:, 0].tanh(), memory, frame)
 
     def advance(self, state: RoverState, values: Tensor) -> tuple[RoverState, Decision]:
         """One round of B rovers that have sampled ``values (B, n * n)``: see, decide, move."""
-        decision = self.decide(rescale(values, self.grid_size), state)
-        return transition(state, decision, act_first=self.config.act_first), decision
+        sight = look(values, self.grid_size)
+        decision = self.decide(sight, state)
+        return transition(state, decision, sight, act_first=self.config.act_first), decision
 
     def save(self, path: str | Path) -> None:
         """Write weights, configuration and provenance as safetensors (no code in the file)."""

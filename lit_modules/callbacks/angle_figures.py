@@ -28,7 +28,7 @@ class AngleFigures(pl.Callback):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start afresh."""
         data = getattr(getattr(trainer, "datamodule", None), "config", None)
-        low, high = getattr(data, "delta_range", (0.02, 1.0))
+        low, high = getattr(data, "delta_range", (0.02, 1.5))
         self.by_resolution = ErrorByResolution(low, high).to(pl_module.device)
 
     def on_validation_batch_end(

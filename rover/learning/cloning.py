@@ -14,7 +14,7 @@ from rover.learning.teachers import teach
 from rover.navigation.grid import grid_points, rescale
 
 FIXED_DELTA = 0.6
-"""The predetermined resolution of the *fixed* protocol."""
+"""The predetermined resolution of the *fixed* protocol, for a 15 x 15 grid; other grids span the same window."""
 PROTOCOLS = ("fixed", "field", "mixed")
 
 
@@ -48,7 +48,7 @@ def generate_tuples(
     modalities: Sequence[str] = MODALITIES,
     num_steps: int = 10,
     num_negatives: int = 1,
-    delta_range: tuple[float, float] = (0.02, 1.0),
+    delta_range: tuple[float, float] = (0.02, 1.5),
     noise: str = "full",
 ) -> CloningTuples:
     """Roll the better teacher out on fresh functions and record what a rover would see.
@@ -65,7 +65,7 @@ def generate_tuples(
         modalities: kinds of surface.
         num_steps: states a function.
         num_negatives: opposite directions a state.
-        delta_range: of the *field* protocol.
+        delta_range: of the *field* protocol, for a 15 x 15 grid; other sizes span the same windows.
         noise: of the *field* protocol, see :func:`sample_prototypes`.
 
     Returns:
@@ -87,7 +87,7 @@ def generate_tuples(
     rounds = []
     for _ in range(num_steps):
         u = torch.rand(num_functions, 2, generator=generator, dtype=theta.dtype, device=theta.device)
-        delta = torch.where(fixed, FIXED_DELTA, low * (high / low) ** u[:, 0])
+        delta = torch.where(fixed, FIXED_DELTA, low * (high / low) ** u[:, 0]) * 14 / (grid_size - 1)
         values = landscape(grid_points(theta, delta, grid_size), None if protocol == "fixed" else generator)
         lesson = teach(landscape, theta)
         length = lesson.step.norm(dim=-1, keepdim=True)

@@ -7,13 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rover.navigation.moves import NUM_CONTEXT
+
 
 class Episodes(NamedTuple):
     """B episodes of T steps. Observations have T + 1 entries (the last follows the last action)."""
 
     grid: Tensor  # (B, T + 1, n, n)
     direction: Tensor  # (B, T + 1, 2)
-    context: Tensor  # (B, T + 1, 3)
+    context: Tensor  # (B, T + 1, 5)
     state: Tensor  # (B, T + 1, S): the full state, for critics that may see it
     action: Tensor  # (B, T, 2): log2 factors
     reward: Tensor  # (B, T)
@@ -43,7 +45,7 @@ class EpisodeReplay:
         self.data = Episodes(
             room(seen, grid_size, grid_size),
             room(seen, 2),
-            room(seen, 3),
+            room(seen, NUM_CONTEXT),
             room(seen, num_state),
             room(horizon, 2),
             room(horizon),

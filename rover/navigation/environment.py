@@ -15,8 +15,8 @@ from torch import Tensor
 
 from rover.landscapes.prototypes import Prototypes
 from rover.navigation.frame import FRAME_RULES, update_frame
-from rover.navigation.grid import grid_points, rescale
-from rover.navigation.moves import Decision, RoverState, initial_state, transition
+from rover.navigation.grid import grid_points, look
+from rover.navigation.moves import Decision, RoverState, context_of, initial_state, transition
 from rover.navigation.rewards import REWARDS, start_reward, value_reward, window_reward
 
 
@@ -28,23 +28,23 @@ class NavigationConfig:
     reward: str = "window"
     """``value`` (eq 5), ``start`` (eq 6) or ``window`` (eq 7)."""
     reward_window: int = 5
-    alpha_range: tuple[float, float] = (0.01, 3.0)
+    alpha_range: tuple[float, float] = (0.01, 10.0)
     """Initial step sizes, log-uniform."""
-    delta_range: tuple[float, float] = (0.01, 1.0)
-    """Initial resolutions, log-uniform."""
+    window_range: tuple[float, float] = (0.05, 15.0)
+    """Initial half-widths of the grid, ``delta (n - 1) / 2``, log-uniform: the same window for every grid size."""
     frame: str = "quadratic"
     act_first: bool = True
 
     def __post_init__(self) -> None:
         self.alpha_range = (float(self.alpha_range[0]), float(self.alpha_range[1]))
-        self.delta_range = (float(self.delta_range[0]), float(self.delta_range[1]))
+        self.window_range = (float(self.window_range[0]), float(self.window_range[1]))
         if self.horizon < 1 or self.reward_window < 1:
             raise ValueError(f"`horizon` and `reward_window` must be at least 1, got {self.horizon}, {self.reward_window}")
         if self.reward not in REWARDS:
             raise ValueError(f"`reward` must be one of {REWARDS}, got {self.reward!r}")
         if self.frame not in FRAME_RULES:
             raise ValueError(f"`frame` must be one of {FRAME_RULES}, got {self.frame!r}")
-        for name in ("alpha_range", "delta_range"):
+        for name in ("alpha_range", "window_range"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"`{name}` must be 0 < low <= high, got ({low}, {high})")
@@ -55,7 +55,7 @@ class Observation(NamedTuple):
 
     grid: Tensor  # (B, n, n)
     direction: Tensor  # (B, 2) of the frozen direction predictor
-    context: Tensor  # (B, 3), see rover.networks.context_of
+    context: Tensor  # (B, 5), see rover.navigation.moves.context_of
     state: Tensor  # (B, num_state): the full state, for critics that may see it during training
 
 
@@ -97,10 +97,10 @@ class Navigation:
         device = self.landscape.minimizer.device
         u = torch.rand(batch, 2, generator=self.generator, dtype=dtype, device=device)
         start = self.landscape.sample_starts(self.generator)
-        (a, b), (c, d) = self.config.alpha_range, self.config.delta_range
+        (a, b), (c, d) = self.config.alpha_range, self.config.window_range
         theta = start if theta is None else theta
         alpha = a * (b / a) ** u[:, 0] if alpha is None else alpha
-        delta = c * (d / c) ** u[:, 1] if delta is None else delta
+        delta = c * (d / c) ** u[:, 1] * 2 / (self.grid_size - 1) if delta is None else delta
         self.rover: RoverState = initial_state(theta, alpha, delta, hidden_size)
         self.time = 0
         value = self.landscape.mean(theta[:, None])[:, 0]
@@ -121,10 +121,10 @@ class Navigation:
         """
         if action.shape != self.rover.action.shape:
             raise ValueError(f"`action` must have shape {tuple(self.rover.action.shape)}, got {tuple(action.shape)}")
-        frame = update_frame(self.rover.frame, self.grid, self.config.frame)
+        frame = update_frame(self.rover.frame, self.sight.grid, self.config.frame)
         memory = self.rover.memory if memory is None else memory
         decision = Decision(self.direction, action, memory, frame)
-        self.rover = transition(self.rover, decision, act_first=self.config.act_first)
+        self.rover = transition(self.rover, decision, self.sight, act_first=self.config.act_first)
         self.time += 1
         value = self.landscape.mean(self.rover.theta[:, None])[:, :1]
         self.window = torch.cat([self.window[:, 1:], value], 1)
@@ -140,11 +140,9 @@ class Navigation:
     def _look(self) -> Observation:
         rover = self.rover
         points = grid_points(rover.theta, rover.delta, self.grid_size, rover.frame)
-        self.grid = rescale(self.landscape(points, self.generator), self.grid_size)
-        self.direction = self.predict_direction(self.grid)
-        ratio = torch.log2(rover.alpha / rover.delta).clamp(-16, 16) / 4
-        context = torch.cat([rover.action, ratio[:, None].to(rover.action.dtype)], -1)
-        return Observation(self.grid, self.direction, context, self._full_state())
+        self.sight = look(self.landscape(points, self.generator), self.grid_size)
+        self.direction = self.predict_direction(self.sight.grid)
+        return Observation(self.sight.grid, self.direction, context_of(rover, self.sight), self._full_state())
 
     def _full_state(self) -> Tensor:
         """Logarithms of alpha, delta and gaps, the way to the minimiser in the rover's own units, time."""

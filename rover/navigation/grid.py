@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,8 +44,16 @@ def grid_points(theta: Tensor, delta: Tensor, grid_size: int, frame: Tensor | No
     return theta[..., None, :] + offsets @ (delta[..., None, None] * frame).mT
 
 
-def rescale(values: Tensor, grid_size: int) -> Tensor:
-    """Rescale the sampled values linearly to [0, 1] (section 3.2.1).
+class Sight(NamedTuple):
+    """A grid of values, split into its shape and its two numbers; equal for f and a f + b up to those numbers."""
+
+    grid: Tensor  # (..., n, n) float32 in [0, 1]
+    level: Tensor  # (...,) mean of the central values (at most one cell from the centre), in the units of f
+    span: Tensor  # (...,) largest minus smallest finite value, in the units of f; 0 where the grid is flat
+
+
+def look(values: Tensor, grid_size: int) -> Sight:
+    """Rescale the sampled values linearly to [0, 1] (section 3.2.1), and keep what the rescaling took away.
 
     NaN and infinities count as worse than all finite values: they become 1 (so does minus infinity, which no minimum can
     be told from). A surface without a slope (constant, or nothing finite) is 0.5 everywhere. Never NaN.
@@ -52,18 +61,27 @@ def rescale(values: Tensor, grid_size: int) -> Tensor:
     Args:
         values: ``(..., n * n)``.
         grid_size: n.
-
-    Returns:
-        ``(..., n, n)``, float32: the subtraction is done in the precision of `values`.
     """
     finite = values.isfinite()
     infinity = float("inf")
     low = torch.where(finite, values, infinity).amin(-1, keepdim=True)
     high = torch.where(finite, values, -infinity).amax(-1, keepdim=True)
     # Halved before the subtraction: the range of finite float64 values may overflow.
-    span = high / 2 - low / 2
-    flat = ~(span > 0)
-    scaled = (values / 2 - low / 2) / torch.where(flat, 1.0, span)
-    scaled = torch.where(flat, torch.where(finite, 0.5, 1.0), torch.where(finite, scaled, 1.0))
-    scaled = torch.where((~finite).all(-1, keepdim=True), 0.5, scaled)
-    return scaled.to(torch.float32).unflatten(-1, (grid_size, grid_size))
+    half_span = high / 2 - low / 2
+    flat = ~(half_span > 0)
+    scaled = (values / 2 - low / 2) / torch.where(flat, 1.0, half_span)
+    scaled = torch.where(finite, torch.where(flat, 0.5, scaled), torch.where(finite.any(-1, keepdim=True), 1.0, 0.5))
+    span = torch.where(flat, 0.0, 2 * half_span)[..., 0]
+    level = torch.nan_to_num(low[..., 0]) + span * (scaled @ _central(grid_size, values.device, values.dtype))
+    return Sight(scaled.to(torch.float32).unflatten(-1, (grid_size, grid_size)), level, span)
+
+
+@lru_cache(maxsize=64)
+def _central(grid_size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    near = (_offsets(grid_size, device).abs() <= 1).all(-1).to(dtype)
+    return near / near.sum()
+
+
+def rescale(values: Tensor, grid_size: int) -> Tensor:
+    """Only the grid of :func:`look`: ``(..., n * n) -> (..., n, n)``, float32 in [0, 1]."""
+    return look(values, grid_size).grid
