@@ -28,6 +28,13 @@ def value_and_gradient(problem: Landscape, theta: Tensor) -> tuple[Tensor, Tenso
     return value.detach(), gradient
 
 
+def learning_rate(problem: Landscape, start: Tensor, length: float) -> Tensor:
+    """The rate at which the first step is ``length`` times the smallest box width: ``(B, 1)``; 0 on a flat start."""
+    steepness = value_and_gradient(problem, start)[1].norm(dim=-1, keepdim=True)
+    width = (problem.upper - problem.lower).amin(-1, keepdim=True)
+    return torch.where(steepness > 0, length * width / steepness, 0.0)
+
+
 def gradient_and_hessian(problem: Landscape, theta: Tensor) -> tuple[Tensor, Tensor]:
     """Noise-free derivatives: ``(B, d) -> (B, d), (B, d, d)``."""
     theta = theta.detach().requires_grad_()
@@ -59,14 +66,27 @@ def newton_direction(gradient: Tensor, hessian: Tensor, *, absolute: bool, floor
 
 
 def gradient_descent(
-    problem: Landscape, start: Tensor, *, rounds: int, seed: int = 0, lr: float = 0.1, **options: Any
+    problem: Landscape,
+    start: Tensor,
+    *,
+    rounds: int,
+    seed: int = 0,
+    lr: float = 0.1,
+    relative: bool = False,
+    **options: Any,
 ) -> Run:
-    """``theta <- theta - lr * g``. Options as :func:`descend`."""
+    """``theta <- theta - lr * g``.
+
+    With ``relative``, `lr` is the length of the first step in box widths instead, so that one value can serve problems
+    of every scale. Other options as :func:`descend`.
+    """
+    hyper = {"lr": lr, "relative": relative}
+    rate = learning_rate(problem, start, lr) if relative else lr
 
     def step(theta: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
-        return theta - lr * value_and_gradient(problem, theta)[1], velocity
+        return theta - rate * value_and_gradient(problem, theta)[1], velocity
 
-    return descend("gradient_descent", step, problem, start, rounds=rounds, hyper={"lr": lr}, **options)
+    return descend("gradient_descent", step, problem, start, rounds=rounds, hyper=hyper, **options)
 
 
 def nesterov(
@@ -77,16 +97,18 @@ def nesterov(
     seed: int = 0,
     lr: float = 0.1,
     momentum: float = 0.9,
+    relative: bool = False,
     **options: Any,
 ) -> Run:
-    """``v <- momentum v - lr g(theta + momentum v)``, ``theta <- theta + v``. Options as :func:`descend`."""
+    """``v <- momentum v - lr g(theta + momentum v)``, ``theta <- theta + v``. Options as :func:`gradient_descent`."""
+    rate = learning_rate(problem, start, lr) if relative else lr
 
     def step(theta: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
         ahead = theta + momentum * velocity
-        velocity = momentum * velocity - lr * value_and_gradient(problem, ahead)[1]
+        velocity = momentum * velocity - rate * value_and_gradient(problem, ahead)[1]
         return theta + velocity, velocity
 
-    hyper = {"lr": lr, "momentum": momentum}
+    hyper = {"lr": lr, "momentum": momentum, "relative": relative}
     return descend("nesterov", step, problem, start, rounds=rounds, hyper=hyper, **options)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +17,7 @@ from rover.evaluation.scores import TARGETS, expected_cost, median_cost, median_
 from rover.landscapes.base import Landscape
 
 Runs = Mapping[str, Mapping[str, Run]]  # problem -> entrant -> runs
+T = TypeVar("T")
 Problem = tuple[Landscape, Tensor]  # B instances and their starts (B, d)
 
 
@@ -100,8 +101,8 @@ class ComparisonConfig:
             result[problem][name] = run
         return result
 
-    def to_draw(self, runs: Mapping[str, Run]) -> dict[str, Run]:
-        """The runs that figures show."""
+    def to_draw(self, runs: Mapping[str, T]) -> dict[str, T]:
+        """The entrants that figures show."""
         return {name: run for name, run in runs.items() if not self.drawn or name in self.drawn}
 
 

@@ -101,6 +101,29 @@ def convergence_figure(
     return figure
 
 
+def profile_figure(profiles: Mapping[Axis, Mapping[str, tuple[np.ndarray, np.ndarray]]], *, title: str) -> Any:
+    """Share of targets solved (COCO's data profiles), one panel an axis: axis -> entrant -> (cost, share)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(profiles), 4.6), layout="constrained")
+    panels = figure.subplots(1, len(profiles), squeeze=False, sharey=True)[0]
+    entrants = list(dict.fromkeys(name for lines in profiles.values() for name in lines))
+    styles = dict(zip(entrants, _styles(entrants), strict=True))
+    for panel, (axis, lines) in zip(panels, profiles.items(), strict=True):
+        for name, (x, share) in lines.items():
+            panel.plot(x, share, label=label(name), **styles[name])
+        panel.set_xlabel(_AXIS_LABELS[axis])
+        panel.set_ylim(0, 1)
+        panel.grid(True, alpha=0.25, linewidth=0.6)
+        if axis != "rounds":
+            panel.set_xscale("log")
+    panels[0].set_ylabel("share solved")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), frameon=False)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
 def _styles(names: Sequence[str]) -> list[dict[str, Any]]:
     """Rovers are vermilion and thick; the others take colours and dashes in turn."""
     styles, rovers, others = [], 0, 0

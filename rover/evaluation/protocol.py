@@ -135,7 +135,7 @@ def run_job(job: Job, cache: str | None = None) -> Run:
             "hyper": hyper,
             "options": options,
             "problem": fingerprint(problem, start),
-            "source": _sources(job.entrant.method, hyper),
+            "source": source_key(job.entrant.method, hyper),
         }
         return store.get(key, lambda: run_entrant(job.entrant.method, problem, start, **hyper, **options))
 
@@ -189,7 +189,7 @@ def fingerprint(problem: Landscape, start: Tensor) -> str:
     return total.hexdigest()[:16]
 
 
-def _sources(method: str, hyper: dict[str, Any]) -> list[str]:
+def source_key(method: str, hyper: dict[str, Any]) -> list[str]:
     """Digests of the code and the weights on which a result depends."""
     if method in ROVERS:
         code = source_digest("landscapes", "navigation", "optimize", "policy.py", "networks.py", "evaluation/runs.py")

@@ -1,8 +1,8 @@
 """Figure 5: the optimisers on the six functions of F_test (section 4.2), none of which was seen in training.
 
-Two protocols. *perturbed*: the stated start of each function plus small perturbations, as in the paper. *uniform*: starts
-anywhere in the box. Hand-designed optimisers are tuned for each function on other starts drawn the same way; the rover is
-not tuned. All are kept to the box in which the function is judged (McCormick is unbounded below outside).
+Two protocols. *perturbed*: the stated start of each function plus small perturbations, as in the paper. *uniform*:
+starts anywhere in the box. Hand-designed optimisers are tuned for each function on other starts drawn the same way; the
+rover is not tuned. All are kept to the box in which the function is judged (McCormick is unbounded below outside).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def run(config: MetaTestConfig) -> dict[str, Any]:
         problems = draw(count, "judged"), draw(config.tuning_starts, "tuning")
         title = f"{protocol} starts, by"
         by_rounds[protocol] = config.compare(*problems, entrants, f"{title} rounds", bounded=True, rounds=config.rounds)
-        budget = {"rounds": config.evaluations, "max_evaluations": config.evaluations}
+        budget: dict[str, Any] = {"rounds": config.evaluations, "max_evaluations": config.evaluations}
         by_evaluations[protocol] = config.compare(*problems, entrants, f"{title} evaluations", bounded=True, **budget)
     return _report(config, notes, by_rounds, by_evaluations)
 
@@ -123,7 +123,8 @@ def _report(
     captions = {
         "perturbed": f"{config.perturbations} perturbed starts (Figure 5). Thick: median, dotted: geometric mean, "
         "shaded: envelope.",
-        "uniform": f"{config.uniform} uniform starts in the box. Thick: median, dotted: geometric mean, shaded: quartiles.",
+        "uniform": f"{config.uniform} uniform starts in the box. Thick: median, dotted: geometric mean, "
+        "shaded: quartiles.",
     }
     plots, tables = [], []
     for protocol, runs in by_rounds.items():

@@ -1,0 +1,241 @@
+"""The development suite: share of (function, instance, target) solved, by rounds, by evaluations, by seconds.
+
+Classic functions with random rotations, shifts, scales and noise (:mod:`rover.landscapes.suite`), in two halves.
+Everything is chosen on the ``tuning`` half: entrants with a grid take the values with the largest solved share there,
+one choice for all functions. The ``evaluation`` half is for the final count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from rover.evaluation.cache import RunCache
+from rover.evaluation.comparison import ComparisonConfig
+from rover.evaluation.curves import AXES, Axis, cost, solved_profile
+from rover.evaluation.figures import label, profile_figure, save
+from rover.evaluation.protocol import Entrant, execute, fingerprint, run_entrant, source_key
+from rover.evaluation.report import Plot, Report, Table, provenance, write_report
+from rover.evaluation.runs import Run, concatenate
+from rover.evaluation.scores import solved_share
+from rover.evaluation.tuning import grid_points
+from rover.landscapes.suite import TARGETS, Split, SuiteProblem, function_names, suite
+
+_EASY_ROUNDS = 30
+
+
+@dataclass
+class SuiteConfig(ComparisonConfig):
+    """Settings of the suite; see :class:`ComparisonConfig`.
+
+    Attributes:
+        split: the half that is judged.
+        instances: of each function.
+        functions: a subset of the half's functions; empty takes all.
+        noise: standard deviations of the evaluation noise, in units of each problem's local range; one table each.
+    """
+
+    rounds: int = 60
+    output_dir: str = "results/suite"
+    split: Literal["tuning", "evaluation"] = "tuning"  # OmegaConf wants the literal itself
+    instances: int = 5
+    functions: list[str] = field(default_factory=list)
+    noise: list[float] = field(default_factory=lambda: [0.0])
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        if self.instances < 1 or not self.noise or min(self.noise) < 0:
+            raise ValueError("`instances` must be at least 1 and `noise` a list of numbers that are not negative")
+        known = function_names(self.split)
+        if unknown := [f for f in self.functions if f not in known]:
+            raise ValueError(f"`functions` must be among {known}, got {unknown}")
+        if self.smoke:
+            self.instances, self.noise = 1, self.noise[:2]
+            self.functions = self.functions or list(known[:: max(1, len(known) // 6)])
+
+
+class FunctionJob(NamedTuple):
+    """An entrant on all instances of a function."""
+
+    entrant: Entrant
+    function: str
+    split: Split
+    instances: int
+    noise: float
+    options: dict[str, Any]  # seed, rounds, max_evaluations
+
+
+def run_function(job: FunctionJob, cache: str | None) -> Run:
+    """The runs on a function, gaps in units of each instance's ``gap_scale``."""
+    problems = suite(
+        job.split, seed=job.options["seed"], instances=job.instances, noise_rel=job.noise, functions=[job.function]
+    )
+    options = {**job.options, **job.entrant.hyper, "bounded": True, "noisy": job.noise > 0}
+
+    def compute() -> Run:
+        runs = []
+        for number, problem in enumerate(problems):
+            start = torch.as_tensor(problem.start)[None]
+            seeded = {**options, "seed": job.options["seed"] + number}
+            run = run_entrant(job.entrant.method, problem.landscape, start, **seeded)
+            runs.append(replace(run, current=run.current / problem.gap_scale, best=run.best / problem.gap_scale))
+        return concatenate(runs)
+
+    key = {
+        "method": job.entrant.method,
+        "options": options,
+        "problem": [fingerprint(p.landscape, torch.as_tensor(p.start)) for p in problems],
+        "source": source_key(job.entrant.method, job.entrant.hyper),
+    }
+    return RunCache(cache).get(key, compute)
+
+
+def run(config: SuiteConfig) -> dict[str, Any]:
+    """Make the tables and profiles of the suite in ``output_dir``; returns the solved shares."""
+    entrants, notes = config.able_entrants()
+    tuned = _tune(config, entrants)
+    tables, plots, headline = [], [], {}
+    folder = Path(config.output_dir)
+    categories = _categories(config)
+    for noise in config.noise:
+        by_rounds = _all_runs(config, tuned, noise, rounds=config.rounds)
+        budget: dict[str, Any] = {"rounds": config.evaluations, "max_evaluations": config.evaluations}
+        by_evaluations = _all_runs(config, tuned, noise, **budget)
+        suffix = f", noise {noise:.0%} of the local range" if noise else ", no noise"
+        table = _solved_table(config, by_rounds, by_evaluations, f"Share of targets solved{suffix}")
+        tables += [table, _category_table(config, by_rounds, categories, suffix)]
+        if noise:
+            tables.append(
+                _median_table(by_rounds, f"Median true gap after {_first_budget(config)} rounds{suffix}", config)
+            )
+        file = f"profiles_{noise:g}.png"
+        profiles = {
+            axis: _profiles(config.to_draw(by_evaluations if axis == "evaluations" else by_rounds), axis)
+            for axis in AXES
+        }
+        save(profile_figure(profiles, title=f"Share of (function, instance, target) solved{suffix}"), folder / file)
+        plots.append(Plot(file, f"Share of targets solved against rounds, evaluations and seconds{suffix}."))
+        headline[f"{noise:g}"] = {
+            name: solved_share(runs, TARGETS, rounds=config.rounds).value for name, runs in by_rounds.items()
+        }
+    report = Report(
+        name=folder.name,
+        title=f"The development suite, {config.split} half",
+        command="python evaluate.py --config suite.yaml" + (" smoke=true" if config.smoke else ""),
+        paragraphs=[
+            f"{len(categories)} functions, {config.instances} instances each, randomly rotated, shifted and scaled. "
+            f"Targets: {TARGETS[0]:g} to {TARGETS[-1]:g} of the median gap in the box. "
+            "Hyper-parameters: one choice for all functions, made on the tuning half.",
+            *notes,
+        ],
+        tables=tables,
+        plots=plots,
+        provenance=provenance(
+            seed=config.seed, split=config.split, rounds=config.rounds, evaluations=config.evaluations
+        ),
+        numbers={"hyper": {name: entrant.hyper for name, entrant in tuned.items()}, "solved": headline},
+    )
+    write_report(report, folder)
+    return headline
+
+
+def _tune(config: SuiteConfig, entrants: Mapping[str, Entrant]) -> dict[str, Entrant]:
+    """Each entrant with the values of its grid that solve most on the noise-free tuning half."""
+    candidates = {
+        f"{name} {i}": Entrant(entrant.method, {**entrant.hyper, **point})
+        for name, entrant in entrants.items()
+        if entrant.grid
+        for i, point in enumerate(grid_points(entrant.grid, config.tuning_budget, config.seed))
+    }
+    runs = _all_runs(config, candidates, 0.0, split="tuning", rounds=config.rounds)
+    share = {key: solved_share(several, TARGETS).value for key, several in runs.items()}
+    tuned = {}
+    for name, entrant in entrants.items():
+        own = [key for key in candidates if key.rpartition(" ")[0] == name]
+        tuned[name] = candidates[max(own, key=share.__getitem__)] if own else entrant
+    return tuned
+
+
+def _all_runs(
+    config: SuiteConfig, entrants: Mapping[str, Entrant], noise: float, *, split: Split | None = None, **budget: Any
+) -> dict[str, list[Run]]:
+    """Entrant -> one run for each function."""
+    split = split or config.split
+    options = {"seed": config.seed, **budget}
+    functions = [f for f in _functions(config) if f in function_names(split)]
+    jobs = [FunctionJob(e, f, split, config.instances, noise, options) for e in entrants.values() for f in functions]
+    title = f"{split} half, noise {noise:g}, {budget}"
+    runs = execute(jobs, run_function, cache=config.cache_dir, workers=config.workers, progress=title)
+    return {name: runs[i * len(functions) : (i + 1) * len(functions)] for i, name in enumerate(entrants)}
+
+
+def _functions(config: SuiteConfig) -> Sequence[str]:
+    return config.functions or function_names(config.split)
+
+
+def _categories(config: SuiteConfig) -> dict[str, tuple[str, ...]]:
+    problems: list[SuiteProblem] = suite(config.split, seed=config.seed, instances=1, functions=_functions(config))
+    return {problem.function: problem.categories for problem in problems}
+
+
+def _first_budget(config: SuiteConfig) -> int:
+    return min(_EASY_ROUNDS, config.rounds)
+
+
+def _solved_table(
+    config: SuiteConfig, by_rounds: dict[str, list[Run]], by_evaluations: dict[str, list[Run]], title: str
+) -> Table:
+    rounds = sorted({_first_budget(config), config.rounds})
+    evaluations = sorted({config.evaluations // 10, config.evaluations // 2, config.evaluations})
+    columns = ["optimiser", *[f"{r} rounds" for r in rounds], *[f"{e} evaluations" for e in evaluations]]
+    rows: list[list[Any]] = []
+    for name in by_rounds:
+        row: list[Any] = [label(name)]
+        row += [solved_share(by_rounds[name], TARGETS, rounds=r, seed=config.seed) for r in rounds]
+        row += [solved_share(by_evaluations[name], TARGETS, evaluations=e, seed=config.seed) for e in evaluations]
+        rows.append(row)
+    return Table(title, columns, rows, "95 % bootstrap intervals over (function, instance) in brackets.")
+
+
+def _category_table(
+    config: SuiteConfig, by_rounds: dict[str, list[Run]], categories: dict[str, tuple[str, ...]], suffix: str
+) -> Table:
+    kinds = sorted({kind for member in categories.values() for kind in member})
+    rows: list[list[Any]] = []
+    for name, runs in by_rounds.items():
+        row: list[Any] = [label(name)]
+        for kind in kinds:
+            chosen = [run for run, member in zip(runs, categories.values(), strict=True) if kind in member]
+            row.append(solved_share(chosen, TARGETS).value)
+        rows.append(row)
+    return Table(f"The same by kind, {config.rounds} rounds{suffix}", ["optimiser", *kinds], rows)
+
+
+def _median_table(by_rounds: dict[str, list[Run]], title: str, config: SuiteConfig) -> Table:
+    """On how many functions each entrant's median true gap is the lowest, and the median of all."""
+    budget = _first_budget(config)
+    final = {
+        n: np.array([np.median(r.truncated(rounds=budget).best[:, -1]) for r in runs]) for n, runs in by_rounds.items()
+    }
+    lowest = np.min(list(final.values()), axis=0)
+    rows = [[label(n), float(np.median(g)), f"{int((g <= lowest).sum())} / {len(g)}"] for n, g in final.items()]
+    return Table(title, ["optimiser", "median over the functions", "lowest on"], rows)
+
+
+def _profiles(runs: Mapping[str, list[Run]], axis: Axis) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Entrant -> (cost, share solved)."""
+    result = {}
+    for name, several in runs.items():
+        ends = np.concatenate([cost(run, axis)[:, -1] for run in several])
+        firsts = np.concatenate([cost(run, axis)[:, min(1, run.rounds)] for run in several])
+        begin = 1.0 if axis == "evaluations" else max(float(np.median(firsts)), 1e-6)
+        end = max(float(np.max(ends)), 2 * begin)
+        x = np.arange(int(end) + 1) if axis == "rounds" else np.geomspace(begin, end, 80)
+        result[name] = x, solved_profile(several, TARGETS, axis, x)
+    return result
