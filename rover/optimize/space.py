@@ -1,0 +1,154 @@
+"""The coordinates a rover works in, and how its grids stay proper grids beside a bound.
+
+Where an axis has both bounds the rover sees ``(x - lower) / (upper - lower)``, so that scaling a problem together with its
+box changes nothing; elsewhere it sees x itself. A grid that would stick out of the box is moved inside, never squashed
+onto it: a squashed grid shows slopes and curvatures that are not there. Axes whose bounds coincide are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+
+class Space:
+    """The map between the user's x, ``(N, d)`` NumPy, and the rover's u, ``(N, dim)`` torch float64.
+
+    Attributes:
+        dim: number of axes that the rover moves along.
+        lower, upper: ``(dim,)``, limits in u; infinite where there are none.
+        bounded: whether every axis has two finite limits (then u runs over the unit box).
+        limited: whether any axis has a finite limit.
+        width: ``(dim,)``, length of one unit of u in x.
+    """
+
+    def __init__(self, x0: NDArray[Any], bounds: Any = None) -> None:
+        num_axes = x0.shape[-1]
+        low, high = parse_bounds(bounds, num_axes)
+        outside = (x0 < low) | (x0 > high)
+        if outside.any():
+            axis = int(np.argwhere(outside)[0][-1])
+            value = x0.reshape(-1, num_axes)[outside.reshape(-1, num_axes).any(-1)][0][axis]
+            raise ValueError(
+                f"`x0` must lie inside `bounds`, got x0[{axis}] = {value:g} outside [{low[axis]:g}, {high[axis]:g}]; "
+                "move the start or widen the box"
+            )
+        self._low, self._high = low, high
+        self._free = low < high
+        if not self._free.any():
+            raise ValueError("`bounds` leave nothing to optimise: every axis has equal lower and upper bounds")
+        self._fixed = x0.reshape(-1, num_axes)[0].copy()
+        low, high = low[self._free], high[self._free]
+        finite = np.isfinite(low) & np.isfinite(high)
+        self._origin = np.where(finite, low, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._width = np.where(finite, high - low, 1.0)
+        if not np.isfinite(self._width).all():
+            raise ValueError(
+                "`bounds` are too far apart: upper - lower overflows; use None for an axis without a bound"
+            )
+        self.dim = int(self._free.sum())
+        self.bounded = bool(finite.all())
+        self.limited = bool((np.isfinite(low) | np.isfinite(high)).any())
+        self.lower = torch.from_numpy(np.where(finite, 0.0, low))
+        self.upper = torch.from_numpy(np.where(finite, 1.0, high))
+        self.width = torch.from_numpy(self._width.copy())
+
+    def inward(self, x: NDArray[Any]) -> Tensor:
+        """x ``(N, d)`` -> u ``(N, dim)``."""
+        return torch.from_numpy((x[:, self._free] - self._origin) / self._width)
+
+    def outward(self, u: Tensor) -> NDArray[Any]:
+        """u ``(N, dim)`` -> x ``(N, d)``, inside the bounds to the last bit."""
+        x = self._origin + u.numpy() * self._width
+        if self.dim < len(self._free):
+            full = np.tile(self._fixed, (len(x), 1))
+            full[:, self._free] = x
+            x = full
+        if self.limited:  # only rounding can have led out
+            np.clip(x, self._low, self._high, out=x)
+        return x
+
+    def vectors_outward(self, v: Tensor) -> NDArray[Any]:
+        """Differences of u ``(N, dim)`` -> differences of x ``(N, d)``."""
+        full = np.zeros((len(v), len(self._free)))
+        full[:, self._free] = v.numpy() * self._width
+        return full
+
+    def reflect(self, u: Tensor) -> Tensor:
+        """Mirror points that stick out back into the box (scattered samples only: a grid is moved as a whole)."""
+        if not self.limited:
+            return u
+        low, high = self.lower, self.upper
+        u = torch.where(u < low, 2 * low - u, u)
+        u = torch.where(u > high, 2 * high - u, u)
+        return torch.minimum(torch.maximum(u, low), high)
+
+    def clamp(self, u: Tensor) -> Tensor:
+        """The nearest position inside the box."""
+        return torch.minimum(torch.maximum(u, self.lower), self.upper) if self.limited else u
+
+    def fit_window(
+        self, center: Tensor, delta: Tensor, frame: Tensor, pairs: Tensor, grid_size: int
+    ) -> tuple[Tensor, Tensor]:
+        """Move windows inside the box; shrink only those that are larger than it.
+
+        Args:
+            center: ``(..., m, 2)``, where the m grids would stand.
+            delta: ``(..., m)``, their resolutions.
+            frame: ``(..., m, 2, 2)``; the limits apply to the bounding box of the turned and stretched window.
+            pairs: ``(m, 2)``, the axes of each grid.
+            grid_size: n.
+
+        Returns:
+            centres and resolutions of the same shapes.
+        """
+        if not self.limited:
+            return center, delta
+        low, high = self.lower[pairs], self.upper[pairs]
+        reach = (grid_size - 1) / 2 * delta[..., None] * frame.abs().sum(-1)  # (..., m, 2)
+        shrink = ((high - low) / (2 * reach)).amin(-1).clamp(max=1.0)
+        reach = reach * shrink[..., None]
+        return torch.maximum(torch.minimum(center, high - reach), low + reach), delta * shrink
+
+
+def parse_bounds(bounds: Any, num_axes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Lower and upper bounds ``(d,)`` from SciPy's ``Bounds`` or a sequence of d pairs, in which None means none.
+
+    Raises:
+        ValueError: if the number or the form is wrong, if a bound is NaN, or if a lower bound lies above the upper one.
+    """
+    if bounds is None:
+        return np.full(num_axes, -np.inf), np.full(num_axes, np.inf)
+    try:
+        if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+            low = np.broadcast_to(np.asarray(bounds.lb, dtype=np.float64), num_axes).copy()
+            high = np.broadcast_to(np.asarray(bounds.ub, dtype=np.float64), num_axes).copy()
+        else:
+            pairs = [tuple(pair) for pair in _rows(bounds)]
+            if len(pairs) != num_axes or any(len(pair) != 2 for pair in pairs):
+                raise ValueError(f"{len(pairs)} rows")
+            low = np.array([-np.inf if a is None else float(a) for a, _ in pairs])
+            high = np.array([np.inf if b is None else float(b) for _, b in pairs])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`bounds` must be a scipy.optimize.Bounds or {num_axes} pairs (low, high), one for each variable, got {bounds!r}"
+        ) from error
+    if np.isnan(low).any() or np.isnan(high).any():
+        raise ValueError("`bounds` must not be NaN; use None where there is no bound")
+    crossed = (low > high) | (low == np.inf) | (high == -np.inf)
+    if crossed.any():
+        axis = int(np.argmax(crossed))
+        raise ValueError(
+            f"`bounds` of axis {axis} are empty: lower {low[axis]:g}, upper {high[axis]:g}; swap or widen them"
+        )
+    return low, high
+
+
+def _rows(bounds: ArrayLike | Any) -> list[Any]:
+    """The rows of any sequence, tensor or array."""
+    return bounds.tolist() if hasattr(bounds, "tolist") else list(bounds)
