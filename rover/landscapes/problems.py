@@ -75,8 +75,12 @@ class Problem(ABC):
 
     def hessian(self, points: Tensor) -> Tensor:
         """Hessians, ``(m, d) -> (m, d, d)``."""
+
+        def single(x: Tensor) -> Tensor:
+            return self.value(x[None])[0]
+
         # reverse over reverse: forward mode loads torch.jit, which warns of its own deprecation
-        return torch.func.vmap(torch.func.jacrev(torch.func.grad(lambda x: self.value(x[None])[0])))(points)
+        return torch.func.vmap(torch.func.jacrev(torch.func.grad(single)))(points)
 
 
 class QuadraticProblem(Problem):
