@@ -24,16 +24,16 @@ from rover.policy import Policy, load
 Range = tuple[float, float]
 
 
-def draw_lengths(count: int, step: Range, resolution: Range, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Initial step sizes and resolutions, log-uniform in their ranges: two ``(count,)``.
+def draw_lengths(count: int, step: Range, window: Range, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Initial step sizes and half-widths of the grid, log-uniform in their ranges: two ``(count,)``.
 
     The paper draws them "inside the distribution used at meta-training time" (section 4.2).
     """
     u = torch.rand(2, count, generator=generator, dtype=torch.float64)
-    low = torch.tensor([step[0], resolution[0]], dtype=torch.float64)[:, None].log()
-    high = torch.tensor([step[1], resolution[1]], dtype=torch.float64)[:, None].log()
-    alpha, delta = (low + u * (high - low)).exp()
-    return alpha, delta
+    low = torch.tensor([step[0], window[0]], dtype=torch.float64)[:, None].log()
+    high = torch.tensor([step[1], window[1]], dtype=torch.float64)[:, None].log()
+    alpha, half_width = (low + u * (high - low)).exp()
+    return alpha, half_width
 
 
 @torch.no_grad()
@@ -44,8 +44,8 @@ def run_navigator(
     rounds: int,
     seed: int = 0,
     policy: str | Path | Policy = "default",
-    step: Range = (0.1, 1.0),
-    resolution: Range = (0.05, 0.5),
+    step: Range = (0.01, 10.0),
+    window: Range = (0.05, 15.0),
     frame: str | None = None,
     max_evaluations: int | None = None,
     noisy: bool = False,
@@ -56,10 +56,10 @@ def run_navigator(
         problem: B two-dimensional instances.
         start: ``(B, 2)``.
         rounds: grids sampled.
-        seed: of the initial step sizes and resolutions, and of the evaluation noise.
+        seed: of the initial step sizes and windows, and of the evaluation noise.
         policy: a name, a path or a policy.
         step: range of the initial step size (log-uniform).
-        resolution: range of the initial resolution (log-uniform).
+        window: range of the initial half-width ``delta (n - 1) / 2`` of the grid (log-uniform).
         frame: another frame rule than the policy's own, ``none`` for the paper's.
         max_evaluations: limits the rounds to those whose grids it pays for.
         noisy: evaluate with noise; the rover then returns where it stands, not its luckiest point.
@@ -69,7 +69,8 @@ def run_navigator(
     points_a_round = rover.grid_size**2
     if max_evaluations is not None:
         rounds = min(rounds, (max_evaluations - 1) // points_a_round)
-    alpha, delta = draw_lengths(len(start), step, resolution, torch.Generator().manual_seed(stream_seed(seed, 0)))
+    alpha, half_width = draw_lengths(len(start), step, window, torch.Generator().manual_seed(stream_seed(seed, 0)))
+    delta = 2 * half_width / (rover.grid_size - 1)
     noise = torch.Generator().manual_seed(stream_seed(seed, 1)) if noisy else None
     state = rover.initial_state(start.double(), alpha, delta)
     current, returned, seconds, began = [state.theta], [state.theta], [0.0], time.perf_counter()
@@ -95,7 +96,7 @@ def run_navigator(
         evaluations=points_a_round * rows + 1,
         derivatives=np.zeros(shape, dtype=np.int64),
         seconds=np.broadcast_to(np.array(seconds), shape).copy(),
-        hyper={"policy": str(policy), "step": list(step), "resolution": list(resolution), "frame": frame},
+        hyper={"policy": str(policy), "step": list(step), "window": list(window), "frame": frame},
     )
 
 
@@ -107,7 +108,7 @@ def run_minimize(
     seed: int = 0,
     policy: str | Policy = "default",
     step: Range | None = None,
-    resolution: Range | None = None,
+    window: Range | None = None,
     restarts: int = 0,
     max_evaluations: int | None = None,
     noisy: bool = False,
@@ -123,7 +124,7 @@ def run_minimize(
         seed: instance b runs with its own stream of ``(seed, b)``.
         policy: a name, a path or a policy.
         step: range of the initial step size in box widths (log-uniform); ``None`` is ``minimize``'s own choice.
-        resolution: range of the initial resolution in box widths; ``None`` is ``minimize``'s own choice.
+        window: range of the initial half-width of the grid in box widths; ``None`` is ``minimize``'s own choice.
         restarts: with any, the convergence stops are on, so that a converged rover starts again elsewhere.
         max_evaluations: ``maxfev``.
         noisy: evaluate with noise and tell ``minimize`` so.
@@ -133,29 +134,31 @@ def run_minimize(
     import rover
 
     name = policy if isinstance(policy, str) else "given"
-    hyper = {"policy": name, "step": step, "resolution": resolution, "restarts": restarts, **options}
-    stops = {} if restarts else {"xatol": 0.0, "fatol": 0.0}
+    hyper = {"policy": name, "step": step, "window": window, "restarts": restarts, **options}
+    stops: dict[str, Any] = {} if restarts else {"xatol": 0.0, "fatol": 0.0}
+    loaded = load(policy)
 
     def body(ledger: Ledger, setting: Setting) -> None:
         width = float(setting.width.min())
-        lengths = {}
-        for name, range_ in (("initial_step", step), ("initial_resolution", resolution)):
-            if range_ is not None:
-                lengths[name] = width * float(np.exp(setting.rng.uniform(*np.log(range_))))
+        lengths: dict[str, Any] = {}
+        if step is not None:
+            lengths["initial_step"] = width * _log_uniform(setting.rng, step)
+        if window is not None:
+            half_width = width * _log_uniform(setting.rng, window)
+            lengths["initial_resolution"] = 2 * half_width / (loaded.grid_size - 1)
 
-        def batch(points: Any) -> Any:
-            values = ledger(points)
-            ledger.close_round(ledger.best_point)
-            return values
+        def after_round(intermediate_result: Any) -> None:
+            ledger.close_round(intermediate_result.x, intermediate_result.x)
 
-        rover.minimize(
-            batch,
+        result = rover.minimize(
+            ledger,
             setting.start,
             bounds=setting.bounds,
             batched=True,
             maxiter=rounds,
-            maxfev=max_evaluations,
-            policy=policy,
+            maxfev=None if max_evaluations is None else max_evaluations - 1,  # the ledger has evaluated the start
+            callback=after_round,
+            policy=loaded,
             seed=int(setting.rng.integers(2**31)),
             noisy=noisy,
             restarts=restarts,
@@ -163,6 +166,8 @@ def run_minimize(
             **stops,
             **options,
         )
+        path = [*result.trajectory.theta[1:], result.x]  # where it stood after each round
+        ledger.rows[1:] = [(at, *row[1:]) for at, row in zip(path, ledger.rows[1:], strict=True)]
 
     return run_each(
         "rover",
@@ -176,6 +181,10 @@ def run_minimize(
         bounded=bounded,
         hyper=hyper,
     )
+
+
+def _log_uniform(rng: np.random.Generator, low_high: Range) -> float:
+    return float(np.exp(rng.uniform(*np.log(low_high))))
 
 
 def with_frame(policy: Policy, frame: str | None) -> Policy:

@@ -1,0 +1,127 @@
+"""Reports survive JSON, the page stands alone, and every experiment runs from start to end on a small scale."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from rover.evaluation.experiments import meta_test, prototypes, suite
+from rover.evaluation.figures import convergence_figure, label, profile_figure, save
+from rover.evaluation.protocol import Entrant
+from rover.evaluation.report import Plot, Report, Table, build_index, format_cell, markdown_table, write_report
+from rover.evaluation.runs import Run
+from rover.evaluation.scores import Estimate
+
+ENTRANTS = {
+    "newton": Entrant("newton", grid={"lr": [0.5, 1.0]}),
+    "nelder_mead": Entrant("nelder_mead"),
+    "rover": Entrant("navigator", {"policy": "no such policy"}),
+}
+
+
+def fake_run(method="m", scale=1.0, rows=5):
+    best = scale * np.array([[10.0**-i for i in range(rows)], [2 * 10.0**-i for i in range(rows)]])
+    steps = np.broadcast_to(np.arange(rows), best.shape)
+    return Run(method, best, best, 3 * steps + 1, 0 * steps, 0.01 * steps)
+
+
+def small(config, tmp_path, **kwargs):
+    common = {"output_dir": str(tmp_path / "out"), "cache_dir": None, "smoke": True, "entrants": dict(ENTRANTS)}
+    return config(**{**common, **kwargs})
+
+
+def check_output(folder, figures):
+    summary = json.loads((folder / "summary.json").read_text())
+    assert {plot["file"] for plot in summary["plots"]} == set(figures)
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in figures)
+    assert any("no such policy" in text for text in summary["paragraphs"]), "who was left out must be said"
+    assert "Newton" in (folder / "summary.md").read_text()
+    assert "no such policy" in build_index(folder.parent).read_text()
+
+
+def test_prototypes(tmp_path):
+    config = small(prototypes.PrototypesConfig, tmp_path, modalities=["quadratic", "plateau"])
+    headline = prototypes.run(config)
+    assert headline["quadratic"]["newton"] < 1e-3 < headline["quadratic"]["nelder_mead"]
+    check_output(tmp_path / "out" / "smoke", ["figure4.png", "statistics.png"])
+
+
+def test_meta_test(tmp_path):
+    headline = meta_test.run(small(meta_test.MetaTestConfig, tmp_path, functions=["beale", "mccormick"]))
+    assert set(headline) == {"perturbed", "uniform"} and set(headline["uniform"]) == {"beale", "mccormick"}
+    check_output(tmp_path / "out" / "smoke", ["figure5.png", "uniform.png"])
+
+
+def test_suite(tmp_path):
+    names = ["booth", "leon"]
+    headline = suite.run(small(suite.SuiteConfig, tmp_path, functions=names, noise=[0.0, 0.1]))
+    assert headline["0"]["newton"] > headline["0"]["nelder_mead"] > 0
+    check_output(tmp_path / "out" / "smoke", ["profiles_0.png", "profiles_0.1.png"])
+
+
+def test_judged_and_tuning_starts_differ():
+    judged = meta_test.starts("ackley", "perturbed", 4, seed=1, purpose="judged")[1]
+    again = meta_test.starts("ackley", "perturbed", 4, seed=1, purpose="judged")[1]
+    tuning = meta_test.starts("ackley", "perturbed", 4, seed=1, purpose="tuning")[1]
+    uniform = meta_test.starts("ackley", "uniform", 4, seed=1, purpose="judged")[1]
+    assert (judged == again).all() and (judged != tuning).any() and (judged != uniform).any()
+    assert (judged - judged.mean(0)).abs().max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("config", "wrong", "message"),
+    [
+        (prototypes.PrototypesConfig, {"modalities": ["hill"]}, "`modalities`"),
+        (prototypes.PrototypesConfig, {"instances": 0}, "`instances`"),
+        (meta_test.MetaTestConfig, {"functions": ["rosenbrok"]}, "`functions`"),
+        (suite.SuiteConfig, {"noise": []}, "`noise`"),
+        (suite.SuiteConfig, {"functions": ["well"]}, "`functions`"),  # in the evaluation half only
+        (suite.SuiteConfig, {"drawn": ["nobody"]}, "`drawn`"),
+        (suite.SuiteConfig, {"rounds": 0}, "`rounds`"),
+    ],
+)
+def test_settings_out_of_range_are_named(tmp_path, config, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        small(config, tmp_path, **wrong)
+
+
+def test_smoke_never_overwrites_results(tmp_path):
+    assert small(suite.SuiteConfig, tmp_path).output_dir.endswith("out/smoke")
+    nested = small(suite.SuiteConfig, tmp_path, output_dir="results/suite/smoke")
+    assert nested.output_dir == "results/suite/smoke"
+
+
+def test_cells():
+    assert format_cell(0.00012345) == "0.000123" and format_cell(7) == "7" and format_cell(None) == "–"
+    assert format_cell(Estimate(0.5, 0.25, 1.0)) == "0.5 [0.25, 1]"
+    assert format_cell(Estimate(12, 10, math.inf)) == "12 [10, > budget]"
+    assert format_cell(Estimate(math.inf, 1, math.inf)) == "> budget"
+    assert markdown_table(Table("t", ["a", "b"], [["x|y", 1.0]])).splitlines()[-1] == "| x\\|y | 1 |"
+
+
+def test_a_report_survives_json_and_html(tmp_path):
+    save(convergence_figure({"p": {"rover": fake_run()}}, title="t"), tmp_path / "one" / "f.png")
+    rows = [["<b>", Estimate(1.0, 0.5, math.inf), math.inf]]
+    report = Report("one", "A & B", "python x", ["text"], [Table("T", ["a", "b", "c"], rows)], [Plot("f.png", "cap")])
+    path = write_report(report, tmp_path / "one")
+    json.loads(path.read_text(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
+    page = build_index(tmp_path).read_text()
+    assert "A &amp; B" in page and "&lt;b&gt;" in page and "<b>" not in page
+    assert "1 [0.5, &gt; budget]" in page and "data:image/png;base64," in page and 'src="f.png' not in page
+    with pytest.raises(FileNotFoundError, match="make results"):
+        build_index(tmp_path / "empty")
+
+
+def test_figures_show_every_entrant_and_survive_what_ran_away(tmp_path):
+    away = fake_run("newton")
+    away.best[:, 1:] = np.inf
+    panels = {"a": {"newton": away, "rover": fake_run()}, "b": {"newton": fake_run(), "cma_es": fake_run(scale=0)}}
+    figure = convergence_figure(panels, title="t", shade="quartiles")
+    assert len(figure.axes) == 6
+    assert {line.get_label() for line in figure.axes[0].lines} >= {"Newton", "rover"}
+    assert save(figure, tmp_path / "f.png").stat().st_size > 10_000
+    x = np.arange(3)
+    profile = profile_figure({"rounds": {"rover": (x, x / 3), "newton": (x, x / 4)}}, title="t")
+    assert [line.get_label() for line in profile.axes[0].lines] == ["rover", "Newton"]
+    assert label("rover_grid5") == "rover grid5"
