@@ -24,6 +24,8 @@ from rover.navigation.quadratic_fit import fit_direction, fit_quadratic
 
 NUM_FEATURES = 10
 
+ACTIONS = ("log2", "linear")
+
 
 @dataclass
 class NetworkConfig:
@@ -35,6 +37,10 @@ class NetworkConfig:
     canonical: bool = True
     features: bool = True
     context: bool = True
+    layer_norm: bool = True
+    """Of actor and critic: LayerNorm after the convolutions; False is the paper, which names none."""
+    action: str = "log2"
+    """Of the actor: what the tanh is. ``log2``: the logarithm of the factor (D3); ``linear``: the paper's rate, affine."""
 
     def __post_init__(self) -> None:
         self.channels = (int(self.channels[0]), int(self.channels[1]))
@@ -42,6 +48,8 @@ class NetworkConfig:
             raise ValueError(f"`grid_size` must be at least 2, got {self.grid_size}: one point shows no slope")
         if self.features and self.grid_size < 3:
             raise ValueError("`features` need `grid_size` of at least 3: a quadratic has six coefficients")
+        if self.action not in ACTIONS:
+            raise ValueError(f"`action` must be one of {ACTIONS}, got {self.action!r}")
         if min(self.channels) < 1 or self.hidden_size < 1:
             raise ValueError("`channels` and `hidden_size` must be positive")
 
@@ -116,8 +124,8 @@ class Encoder(nn.Module):
 
     Args:
         config: sizes.
-        norm: ``batch`` (the direction net, as in the paper) or ``layer`` (actor and critic: no statistics to go stale
-            between a rollout and a replayed batch).
+        norm: ``batch`` (the direction net, as in the paper), ``layer`` (actor and critic: no statistics to go stale
+            between a rollout and a replayed batch) or ``none``.
     """
 
     def __init__(self, config: NetworkConfig, norm: str) -> None:
@@ -133,7 +141,8 @@ class Encoder(nn.Module):
             self.norm1: nn.Module = nn.BatchNorm2d(first)
             self.norm2: nn.Module = nn.BatchNorm2d(second)
         else:
-            self.norm1, self.norm2 = nn.Identity(), nn.LayerNorm(self.out_features)
+            self.norm1 = nn.Identity()
+            self.norm2 = nn.LayerNorm(self.out_features) if norm == "layer" else nn.Identity()
         self.batch_norm = norm == "batch"
 
     def forward(self, grid: Tensor) -> Tensor:
@@ -151,7 +160,7 @@ class AngleNet(nn.Module):
         self.config = config
         self.encoder = Encoder(config, norm="batch")
         self.fc1 = nn.Linear(self.encoder.out_features + NUM_FEATURES * config.features, config.hidden_size)
-        self.fc2 = nn.Linear(config.hidden_size, 2)
+        self.fc2 = nn.Linear(config.hidden_size, 4 if config.features else 2)
 
     def forward(self, grid: Tensor) -> Tensor:
         """Grids in [0, 1], ``(B, n, n)`` -> unnormalised directions y, ``(B, 2)``."""
@@ -159,9 +168,12 @@ class AngleNet(nn.Module):
         if self.config.canonical:
             grid, back = canonicalise(grid)
         x = self.encoder(grid)
-        if self.config.features:
-            x = torch.cat([x, polynomial_features(grid)], -1)
+        features = polynomial_features(grid) if self.config.features else None
+        if features is not None:
+            x = torch.cat([x, features], -1)
         y = self.fc2(F.relu(self.fc1(x)))
+        if features is not None:  # a correction of what the slope and the quadratic fit propose, each trusted as learnt
+            y = y[:, :2] + y[:, 2:3] * features[:, :2] + y[:, 3:] * features[:, -2:]
         return y if back is None else (back @ y[..., None])[..., 0]
 
     def direction(self, grid: Tensor) -> Tensor:
@@ -177,7 +189,7 @@ class Trunk(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config, norm="layer")
+        self.encoder = Encoder(config, norm="layer" if config.layer_norm else "none")
         extra = NUM_FEATURES * config.features + (2 * config.grid_size + NUM_CONTEXT) * config.context
         self.out_features = config.hidden_size
         self.fc = nn.Linear(self.encoder.out_features + extra, config.hidden_size)
@@ -204,6 +216,7 @@ class Actor(nn.Module):
         self.fc2 = nn.Linear(64, 64)
         self.out = nn.Linear(64, 2)
         self.skip = config.context
+        self.linear = config.action == "linear"
         nn.init.uniform_(self.out.weight, -3e-3, 3e-3)
         nn.init.zeros_(self.out.bias)
 
@@ -227,6 +240,15 @@ class Actor(nn.Module):
         y, (h, c) = self.lstm(x, state)
         y = torch.cat([y, x], -1) if self.skip else y
         return self.out(F.relu(self.fc2(F.relu(self.fc1(y))))), torch.stack([h[0], c[0]], 1)
+
+    def squash(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Pre-tanh outputs to actions, log2 factors in [-1, 1] whatever the parametrisation; exploration is added between.
+
+        ``log2``: the tanh itself. ``linear``: the rate is ``0.25 + 0.75 tanh`` in [-0.5, 1], hence ``log2(1.25 + 0.75 tanh)``.
+        """
+        inner = logits.tanh()
+        inner = inner if noise is None else (inner + noise).clamp(-1, 1)
+        return torch.log2(1.25 + 0.75 * inner).clamp(-1, 1) if self.linear else inner
 
 
 class Critic(nn.Module):

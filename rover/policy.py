@@ -90,7 +90,7 @@ class Policy(nn.Module):
         context = context_of(state, sight)
         logits, memory = self.actor(sight.grid[:, None], direction[:, None], context[:, None], state.memory)
         frame = update_frame(state.frame, sight.grid, self.config.frame)
-        return Decision(direction, logits[:, 0].tanh(), memory, frame)
+        return Decision(direction, self.actor.squash(logits[:, 0]), memory, frame)
 
     def advance(self, state: RoverState, values: Tensor) -> tuple[RoverState, Decision]:
         """One round of B rovers that have sampled ``values (B, n * n)``: see, decide, move."""

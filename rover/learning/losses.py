@@ -42,9 +42,15 @@ def td_target(r_t: Tensor, q_t: Tensor, gamma: float) -> Tensor:
     return (r_t + gamma * follows * q_t).detach()
 
 
-def td_loss(q_tm1: Tensor, target: Tensor) -> Tensor:
-    """Huber loss of the temporal difference, ``(B, T), (B, T) -> ()``."""
-    return F.smooth_l1_loss(q_tm1, target)
+TD_LOSSES = ("huber", "squared")
+"""The paper squares the temporal difference."""
+
+
+def td_loss(q_tm1: Tensor, target: Tensor, kind: str = "huber") -> Tensor:
+    """Mean loss of the temporal difference, ``(B, T), (B, T) -> ()``; `kind` is one of :data:`TD_LOSSES`."""
+    if kind not in TD_LOSSES:
+        raise ValueError(f"`kind` must be one of {TD_LOSSES}, got {kind!r}")
+    return F.mse_loss(q_tm1, target) if kind == "squared" else F.smooth_l1_loss(q_tm1, target)
 
 
 def policy_gradient_loss(q: Tensor, logits: Tensor, penalty: float) -> Tensor:

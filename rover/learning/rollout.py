@@ -20,7 +20,7 @@ def rollout(navigation: Navigation, actor: Actor, noise: float = 0.0, horizon: i
     Args:
         navigation: the environment; it is reset here.
         actor: mu.
-        noise: largest standard deviation of the exploration, in log2 units; each rover draws its own share of it, so
+        noise: largest standard deviation of the exploration, in units of the actor's tanh (log2 units unless linear); each rover draws its own share of it, so
             that a batch holds bold and careful episodes. Zero is the deterministic policy.
         horizon: steps, the configured T by default.
 
@@ -41,9 +41,8 @@ def rollout(navigation: Navigation, actor: Actor, noise: float = 0.0, horizon: i
     for _ in range(horizon):
         look = seen[-1]
         logits, memory = actor(look.grid[:, None], look.direction[:, None], look.context[:, None], memory)
-        action = logits[:, 0].tanh()
-        if share is not None and wander is not None:
-            action = (action + share * wander).clamp(-1, 1)
+        action = actor.squash(logits[:, 0], None if share is None or wander is None else share * wander)
+        if wander is not None:
             wander = CORRELATION * wander + (1 - CORRELATION**2) ** 0.5 * normal(2)
         reward, look = navigation.step(action, memory)
         actions.append(action)
