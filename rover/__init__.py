@@ -1,14 +1,15 @@
 """Rover Descent: a learned zeroth-order optimiser.
 
 A rover stands on a loss surface and sees a small square grid of values around itself, nothing else. Three chained
-predictors drive it: in which **direction** to go, how large a **step** to take, and at which **resolution** to look next.
+predictors drive it: in which **direction** to go, how large a **step** to take, and at which **resolution** to look
+next.
 
 ====================================================== ==========================================================
 the paper                                              here
 ====================================================== ==========================================================
 the grid, eq 1                                         :func:`rover.navigation.grid_points`
 direction, eq 2                                        :class:`rover.networks.AngleNet`, :mod:`rover.learning.losses`
-step size and resolution, eqs 3-4                      :class:`rover.networks.Actor`, :func:`rover.navigation.transition`
+step size and resolution, eqs 3-4                      :class:`rover.networks.Actor`, :mod:`rover.navigation.moves`
 rewards, eqs 5-7                                       :mod:`rover.navigation.rewards`
 slices of d-dimensional problems, eqs 8-10             :mod:`rover.optimize.engine`, :mod:`rover.optimize.slices`
 prototypes and test functions, eqs 11-18               :mod:`rover.landscapes`

@@ -1,9 +1,9 @@
 """S rovers on m slices each, stepped at once: look, decide, move. Pure tensor algebra in float64; no budgets, no stops.
 
-With two variables there is one slice and a round is exactly :meth:`rover.policy.Policy.advance`. With more, every slice
-(a pair of axes) has its own step size, resolution, frame and memory, and the move is the least-squares combination
-(eqs 8-10): for each axis the mean over the slices in which it takes part in this round. With one variable the rover sees
-the n points along the line as a grid that is constant across it, and takes from the direction only its sign.
+With two variables there is one slice and a round is exactly :meth:`rover.policy.Policy.advance`. With more, every
+slice (a pair of axes) has its own step size, resolution, frame and memory, and the move is the least-squares
+combination (eqs 8-10): for each axis the mean over the slices in which it takes part in this round. With one variable the rover
+sees the n points along the line as a grid that is constant across it, and takes from the direction only its sign.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class EngineRules:
     """What may be varied about a round.
 
     Attributes:
-        anchor: ``none``: a move starts where the rover stands (the paper). ``best``: it starts from the best point of the
-            grid just seen, if that is not the centre.
+        anchor: ``none``: a move starts where the rover stands (the paper). ``best``: it starts from the best point of
+            the grid just seen.
         inherit: whether a pair that is used for the first time takes over the rates that its axes have reached in other
             slices; False is the paper, whose late axes still have the initial ones.
     """
@@ -154,7 +154,7 @@ class Engine:
         self.table.write(slots, starts, state)
 
     def _fresh(self, rates: Tensor) -> RoverState:
-        """States of 2-D rovers that have seen nothing, from alpha and delta ``(2, m, A)``; fields are ``(m * A, ...)``."""
+        """States of 2-D rovers that have seen nothing, from alpha and delta ``(2, m, A)``; the batch is m * A."""
         alpha, delta = rates.flatten(1)
         return self.policy.initial_state(torch.zeros(len(alpha), 2, dtype=torch.float64), alpha, delta)
 

@@ -1,7 +1,7 @@
 """The point that is returned: the best one evaluated, or, under noise, the one that proved best when asked again.
 
-Under noise the lowest of a thousand values is mostly luck. :class:`FairPool` therefore keeps a few candidates, evaluates
-them again in every round, and judges each by the mean of its own values, of which the one that nominated it is not one.
+Under noise the lowest of a thousand values is mostly luck. :class:`FairPool` therefore keeps a few candidates,
+evaluates them again in every round, and judges each by the mean of its own values, without the one that nominated it.
 """
 
 from __future__ import annotations

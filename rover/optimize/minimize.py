@@ -39,9 +39,9 @@ def minimize(
     """Minimise a function with a trained rover: no gradient, one batch of points a round.
 
     Args:
-        fun: ``f(x, *args) -> float``; with ``batched=True`` ``f(points, *args)``, ``(m, d) -> (m,)``, NumPy in and out, or
-            torch in and out where `x0` is a tensor. NaN and infinities count as worse than everything finite.
-        x0: start ``(d,)``, or several ``(S, d)`` that run together (the best is returned, all are in ``result.starts``).
+        fun: ``f(x, *args) -> float``; with ``batched=True`` ``f(points, *args)``, ``(m, d) -> (m,)``, NumPy in and out,
+            or torch in and out where `x0` is a tensor. NaN and infinities count as worse than everything finite.
+        x0: start ``(d,)``, or several ``(S, d)`` that run together (the best is returned, ``result.starts`` has all).
         args: extra arguments of `fun`.
         jac, hess, hessp: not used; a warning says so.
         bounds: SciPy ``Bounds`` or d pairs ``(low, high)``; no point outside is ever evaluated.
@@ -51,8 +51,8 @@ def minimize(
             only parameter, else ``callback(x)`` with the best point so far. ``StopIteration`` ends the run.
         options: the keyword arguments below as a mapping (SciPy's custom-method protocol).
         **more: ``batched``, ``workers`` (an Executor or a map-like callable), ``disp`` (progress on stderr), and every
-            option of :class:`rover.optimize.settings.Settings`: ``maxiter maxfev xatol fatol ftarget maxtime policy seed
-            initial_step initial_resolution probe restarts noisy slices ...``
+            option of :class:`rover.optimize.settings.Settings`: ``maxiter maxfev xatol fatol ftarget maxtime policy
+            seed initial_step initial_resolution probe restarts noisy slices ...``
 
     Returns:
         the best point evaluated and how it was found, see :class:`rover.optimize.result.RoverResult`.
@@ -181,6 +181,5 @@ class Progress:
     def close(self, result: RoverResult) -> None:
         """At the end."""
         start = "\r" if self.live else ""
-        sys.stderr.write(
-            f"{start}rover: {result.message} f = {result.fun:.10g} after {result.nit} rounds, {result.nfev} evaluations\n"
-        )
+        spent = f"{result.nit} rounds, {result.nfev} evaluations"
+        sys.stderr.write(f"{start}rover: {result.message} f = {result.fun:.10g} after {spent}\n")

@@ -77,8 +77,8 @@ class OnWorkers:
                 pickle.dumps(evaluate)
             except Exception as error:
                 raise ValueError(
-                    f"the objective cannot be sent to another process ({error}); define it at the top level of a module "
-                    "(no lambda, no local function) or use threads"
+                    f"the objective cannot be sent to another process ({error}); define it at the top level of a "
+                    "module (no lambda, no local function) or use threads"
                 ) from error
 
     def __call__(self, points: Array) -> Array:

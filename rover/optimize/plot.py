@@ -68,7 +68,7 @@ def _draw_path(axes: Any, result: Any, fun: Any, grid_size: int, every: int | No
 
 
 def _draw_contours(axes: Any, fun: Any, batched: bool) -> None:
-    x, y = np.linspace(*axes.get_xlim(), 80), np.linspace(*axes.get_ylim(), 80)
+    x, y = (np.linspace(low, high, 80) for low, high in (axes.get_xlim(), axes.get_ylim()))
     points = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
     values = fun(points) if batched else [fun(point) for point in points]
     values = np.asarray(values, dtype=np.float64).reshape(80, 80)

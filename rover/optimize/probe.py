@@ -1,9 +1,9 @@
 """The first round when nobody has said how large a step is: samples on many scales at once.
 
 Without bounds: a few points on each level of a geometric ladder of radii, 1e-9 to 1e9, around the start. In a box: a
-ladder from half the box down to 1e-6 of it, and samples scattered evenly over the box. From the values (only their order
-counts, so that a f + b changes nothing) follow the start, and a first grid whose window is as large as the scale on
-which the surface was seen to fall.
+ladder from half the box down to 1e-6 of it, and samples scattered evenly over the box. From the values (compared with
+each other only, so that a f + b changes nothing) follow the start, and a first grid whose window is as large as the
+scale on which the surface was seen to fall.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def _outward_walk(start: Tensor, level_best: Tensor) -> int:
 def low_discrepancy(count: int, dim: int, shift: Tensor | float = 0.5, first: int = 1) -> Tensor:
     """Points of a Kronecker sequence in the unit box, ``(count, dim)``: even, extensible, the same in every process.
 
-    Multiples of the powers of 1 / g, where g is the root of ``g^(dim + 1) = g + 1`` (the golden ratio for dim = 1), after
-    M. Roberts (2018). In more dimensions than 40 the powers are too close to one and a fixed pseudo-random set is used.
+    Multiples of the powers of 1 / g, where g is the root of ``g^(dim + 1) = g + 1`` (the golden ratio for dim = 1),
+    after M. Roberts (2018). Beyond 40 dimensions the powers are too close to one: a fixed pseudo-random set is used.
     """
     if dim > 40:
         generator = torch.Generator().manual_seed(first)

@@ -17,8 +17,8 @@ class RoverResult(OptimizeResult):
         success, status, message: why the run ended, see :class:`rover.optimize.stopping.Status`.
         nfev, nit: points evaluated and rounds, the probing round included.
         trajectory: of the rover that found x, one row a round: ``theta (T, d)`` where it stood, ``fun (T,)`` the value
-            there, ``alpha (T,)`` and ``delta (T,)`` the step size and resolution in units of x (geometric means over the
-            slices), ``direction (T, d)`` the unit vector of its move, ``nfev (T,)`` points of all rovers so far,
+            there, ``alpha (T,)`` and ``delta (T,)`` the step size and resolution in units of x (geometric means over
+            the slices), ``direction (T, d)`` the unit vector of its move, ``nfev (T,)`` points of all rovers so far,
             ``frame (T, 2, 2)``, and ``restart (T,)``, how often it had begun anew. A probing round is a row too: it
             stands at the start and its direction leads to the best sample.
         starts: a list with x, fun, success, status, message and trajectory of every rover.

@@ -26,16 +26,16 @@ class Settings:
     """Options of :class:`rover.Optimizer`, which are also the keyword arguments of :func:`rover.minimize`.
 
     Attributes:
-        bounds: SciPy ``Bounds`` or d pairs ``(low, high)`` with None for none; never violated. A variable whose bounds are
-            equal is kept fixed (slices then count the others).
+        bounds: SciPy ``Bounds`` or d pairs ``(low, high)`` with None for none; never violated. A variable whose bounds
+            are equal is kept fixed (slices then count the others).
         policy: a shipped name (see :func:`rover.available`), a path, or a policy.
         seed: of everything random (slices, restarts); an int, a ``torch.Generator``, or None for a fresh one each time.
         initial_step: first step size in units of x. Left out, it follows from `initial_resolution`, from `bounds` or
             from a probing round (see `probe`).
         initial_resolution: first distance between neighbouring grid points, in units of x.
         probe: whether the first round samples many scales to find where to begin and how large the first grid should be
-            (and, in a box, the whole box). None: if no initial length is given, except that the faithful policy in a box
-            starts at x0 with a step of 0.1 and a half-window of 0.14 box widths.
+            (and, in a box, the whole box). None: if no initial length is given, except that the faithful policy in a
+            box starts at x0 with a step of 0.1 and a half-window of 0.14 box widths.
         restarts: how often a converged rover starts again elsewhere.
         noisy: f is noisy: candidates are evaluated again in every round, and the result is the one with the best mean.
         slices: strategy of slices for d > 2, see :mod:`rover.optimize.slices`.
@@ -82,8 +82,7 @@ class Settings:
                 if not 0 < value < float("inf"):
                     raise ValueError(f"`{name}` must be positive and finite, got {value!r}")
                 setattr(settings, name, value)
-        restarts = whole_number("restarts", settings.restarts)
-        settings.restarts = 2**62 if restarts is None else restarts
+        settings.restarts = whole_number("restarts", settings.restarts) or 0
         for name in ("noisy", "probe"):
             if not isinstance(getattr(settings, name), (bool, np.bool_, type(None))):
                 raise ValueError(f"`{name}` must be True or False, got {getattr(settings, name)!r}")
@@ -95,8 +94,8 @@ class Settings:
         policy = load(self.policy)
         if self.grid_size is not None and self.grid_size != policy.grid_size:
             raise ValueError(
-                f"`grid_size` must be {policy.grid_size} for this policy, got {self.grid_size}; choose a policy that was "
-                "trained for it"
+                f"`grid_size` must be {policy.grid_size} for this policy, got {self.grid_size}; choose a policy that "
+                "was trained for it"
             )
         return policy
 

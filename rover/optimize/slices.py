@@ -49,8 +49,9 @@ class RandomAxes:
 class Partners:
     """l partners for every axis.
 
-    Each round is l matchings: every axis is in exactly l slices (one axis in one more a matching where d is odd), so that
-    no axis is visited late. The matchings come from a pool, because a pair that never returns has no use for its memory.
+    Each round is l matchings: every axis is in exactly l slices (where d is odd, one axis is in two slices of a
+    matching), so that no axis is visited late. The matchings come from a pool, because a pair that never returns has no
+    use for its memory.
 
     Args:
         l: partners of an axis, 1 <= l < d.

@@ -1,8 +1,9 @@
 """The coordinates a rover works in, and how its grids stay proper grids beside a bound.
 
-Where an axis has both bounds the rover sees ``(x - lower) / (upper - lower)``, so that scaling a problem together with its
-box changes nothing; elsewhere it sees x itself. A grid that would stick out of the box is moved inside, never squashed
-onto it: a squashed grid shows slopes and curvatures that are not there. Axes whose bounds coincide are left out.
+Where an axis has both bounds the rover sees ``(x - lower) / (upper - lower)``, so that scaling a problem together with
+its box changes nothing; elsewhere it sees x itself. A grid that would stick out of the box is moved inside, never
+squashed onto it: a squashed grid shows slopes and curvatures that are not there. Axes whose bounds coincide are left
+out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -59,11 +60,11 @@ class Space:
         self.width = torch.from_numpy(self._width.copy())
 
     def inward(self, x: NDArray[Any]) -> Tensor:
-        """x ``(N, d)`` -> u ``(N, dim)``."""
+        """Points x ``(N, d)`` -> u ``(N, dim)``."""
         return torch.from_numpy((x[:, self._free] - self._origin) / self._width)
 
     def outward(self, u: Tensor) -> NDArray[Any]:
-        """u ``(N, dim)`` -> x ``(N, d)``, inside the bounds to the last bit."""
+        """Points u ``(N, dim)`` -> x ``(N, d)``, inside the bounds to the last bit."""
         x = self._origin + u.numpy() * self._width
         if self.dim < len(self._free):
             full = np.tile(self._fixed, (len(x), 1))
@@ -136,7 +137,8 @@ def parse_bounds(bounds: Any, num_axes: int) -> tuple[NDArray[Any], NDArray[Any]
             high = np.array([np.inf if b is None else float(b) for _, b in pairs])
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"`bounds` must be a scipy.optimize.Bounds or {num_axes} pairs (low, high), one for each variable, got {bounds!r}"
+            f"`bounds` must be a scipy.optimize.Bounds or {num_axes} pairs (low, high), one for each variable, "
+            f"got {bounds!r}"
         ) from error
     if np.isnan(low).any() or np.isnan(high).any():
         raise ValueError("`bounds` must not be NaN; use None where there is no bound")
@@ -149,6 +151,6 @@ def parse_bounds(bounds: Any, num_axes: int) -> tuple[NDArray[Any], NDArray[Any]
     return low, high
 
 
-def _rows(bounds: ArrayLike | Any) -> list[Any]:
+def _rows(bounds: Any) -> list[Any]:
     """The rows of any sequence, tensor or array."""
     return bounds.tolist() if hasattr(bounds, "tolist") else list(bounds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -33,7 +33,7 @@ class Status(IntEnum):
 
 MESSAGES = {
     Status.RUNNING: "The run has not ended.",
-    Status.CONVERGED: "Converged: step and grid are smaller than `xatol`, and f varies by less than `fatol` on the grid.",
+    Status.CONVERGED: "Converged: step and grid are within `xatol`, and f varies by less than `fatol` on the grid.",
     Status.MAXFEV: "Maximum number of function evaluations (`maxfev`) reached: another round would not fit.",
     Status.MAXITER: "Maximum number of rounds (`maxiter`) reached.",
     Status.NOT_FINITE: "The objective was NaN or infinite at every point of a round.",
@@ -53,8 +53,8 @@ class StoppingRules:
         maxfev: points; a round that would not fit is not begun.
         xatol: converged when step size and half-window of every grid are smaller than this share of the box (with
             bounds) or of the first half-window (without); 0 switches it off.
-        fatol: ... and when f varies on every grid by less than this share of its range on the first grids; 0 switches it
-            off.
+        fatol: ... and when f varies on every grid by less than this share of its range on the first grids; 0 switches
+            it off.
         ftarget: stop as soon as a value at or below this has been seen.
         maxtime: seconds.
     """
@@ -77,7 +77,7 @@ class StoppingRules:
     def with_defaults(self, dim: int) -> StoppingRules:
         """The same with a number of rounds where nothing else limits the run."""
         if self.maxiter is None and self.maxfev is None and self.maxtime is None:
-            self.maxiter = min(max(100 * dim, 200), 5000)
+            return replace(self, maxiter=min(max(100 * dim, 200), 5000))
         return self
 
     def budget(self, rounds: int, evaluations: int, seconds: float, next_round: int, best: float) -> Status:
@@ -137,7 +137,7 @@ def whole_number(name: str, value: Any) -> int | None:
         return None
     result = number(name, value, least=0.0)
     if math.isinf(result):
-        return None
+        return 2**62
     if result != int(result):
         raise ValueError(f"`{name}` must be a whole number, got {value!r}")
     return int(result)

@@ -17,15 +17,15 @@ from rover.optimize.slices import BlockPartners
 class RoverDescent(torch.optim.Optimizer):
     """Zeroth-order optimisation of tensors: every step is one round of a rover, many calls of the closure.
 
-    With more than six numbers to optimise each parameter tensor is a block, and every number has `partners` partners from
-    its own block in each round. A closure may call ``backward()``; nobody looks at the gradients. For speed see
+    With more than six numbers to optimise each parameter tensor is a block, and every number has `partners` partners
+    from its own block in each round. A closure may call ``backward()``; nobody looks at the gradients. For speed see
     :func:`rover.optimize.module_objective`, which evaluates a whole round at once.
 
     Args:
         params: tensors, or parameter groups (groups have no options of their own).
         partners: l of the slices.
-        **options: as for :class:`rover.Optimizer`; `maxiter` and `maxfev` are unlimited unless given, and the convergence
-            stops are off unless given. After the run has ended a step only evaluates the closure.
+        **options: as for :class:`rover.Optimizer`; `maxiter` and `maxfev` are unlimited unless given, and the
+            convergence stops are off unless given. After the run has ended a step only evaluates the closure.
 
     Raises:
         ValueError: if there is nothing to optimise, or an option is wrong.
