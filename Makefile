@@ -63,7 +63,7 @@ wheel: $(READY)  ## build dist/*.whl, which holds rover and nothing else
 test-lowest:  ## the test suite at the lowest supported versions
 	@$(LOWEST)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --editable '.[all]' --constraint constraints-lowest.txt
-	$(LOWEST)/bin/python -m pytest $(PYTEST_SLOW) $(ARGS)
+	$(LOWEST)/bin/python -m pytest -W default $(PYTEST_SLOW) $(ARGS)  # old libraries warn of new ones
 
 clean:  ## remove environments, caches and build outputs (keeps runs/ and data/)
 	rm -rf $(VENV) $(LOWEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info

@@ -87,10 +87,11 @@ def train(config: TrainingConfig) -> dict[str, float]:
         with _expected_warnings():
             trainer.test(module, datamodule, verbose=False)
         metrics |= _scalars(trainer)
-    if config.export.path and trainer.is_global_zero and not rehearsal and hasattr(module, "export"):
+    export = getattr(module, "export", None)
+    if config.export.path and trainer.is_global_zero and not rehearsal and export is not None:
         notes = {**provenance(config.seed), "config": resolved_yaml(config), "metrics": metrics}
         with user_errors(f"export to {config.export.path}"):
-            module.export(Path(config.export.path), name=config.export.name, provenance=notes)
+            export(Path(config.export.path), name=config.export.name, provenance=notes)
     return metrics
 
 
@@ -103,10 +104,8 @@ def _run_folder(config: TrainingConfig, resume: Path | None) -> Path:
     """The folder of this run: a resumed one goes on in its own, if it lies in ``log_dir``."""
     assert config.log_dir is not None
     old = resume.parent.parent if resume else None
-    if old is not None and old.resolve().parent == Path(config.log_dir).resolve():
-        folder = old
-    else:
-        folder = next_version(config.log_dir)
+    within = old is not None and old.resolve().parent == Path(config.log_dir).resolve()
+    folder = old if old is not None and within else next_version(config.log_dir)
     if is_rank_zero():  # the other ranks write nothing, and Lightning tells them where rank zero does
         make_writable(folder)
     return folder

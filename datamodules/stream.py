@@ -1,8 +1,8 @@
 """An endless, resumable sequence of training batches: a pure function of (seed, rank, position).
 
-Worker processes make *chunks* (big enough to be efficient and well mixed), in order; the training process cuts them into
-batches. A chunk depends only on its number, so the batches are the same for any number of workers, and to continue after
-``position`` batches is to start there.
+Worker processes make *chunks* (big enough to be efficient and well mixed), in order; the training process cuts them
+into batches. A chunk depends only on its number, so the batches are the same for any number of workers, and to continue
+after ``position`` batches is to start there.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rover.landscapes.prototypes import Prototypes
 from rover.learning.losses import policy_gradient_loss, td_loss, td_target
-from rover.learning.replay import Episodes, EpisodeReplay
+from rover.learning.replay import EpisodeReplay, Episodes
 from rover.learning.rollout import rollout
 from rover.navigation.environment import Navigation, NavigationConfig
 from rover.networks import Actor, AngleNet, Critic, NetworkConfig
@@ -200,7 +200,9 @@ class DDPGModule(L.LightningModule):
         """Climb the critic: the deterministic policy gradient."""
         now = _observations(sample, slice(None, -1))
         logits, _ = self.actor(*now[:3])
-        loss = policy_gradient_loss(self.critics[0](*self._critic_view(now), logits.tanh()), logits, self.config.actor_penalty)
+        loss = policy_gradient_loss(
+            self.critics[0](*self._critic_view(now), logits.tanh()), logits, self.config.actor_penalty
+        )
         norm = self._descend(loss, self.actor, optimizer)
         return {"actor_loss": loss.detach(), "actor_gradient": norm, "logit": logits.detach().abs().mean()}
 

@@ -153,7 +153,7 @@ def run_job(job: Job, cache: str | None = None) -> Run:
         )
         hyper.update(best)
     run = cached(job.problem, job.start, hyper, job.options)
-    if job.problem.batch_size > 1 and (job.entrant.method in BATCHED or job.entrant.method == "navigator"):
+    if job.problem.batch_size > 1 and job.entrant.method in {*BATCHED, *ROVERS}:
         alone = job.problem.select(slice(0, 1)), job.start[:1]
         repeats = [cached(*alone, hyper, {**job.options, "seed": seed + k}) for k in range(3)]
         seconds = np.median([r.seconds[0] for r in repeats], axis=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,10 @@ def run_minimize(
     bounded: bool = False,
     **options: Any,
 ) -> Run:
-    """:func:`rover.minimize` on one instance after another, convergence stops off.
+    """:func:`rover.minimize` on every instance, convergence stops off.
+
+    Two-dimensional instances in one box run together, as the starts of one call, which gives the same runs in a fraction
+    of the time; otherwise, and under noise or with restarts, they run one after another.
 
     Args:
         problem: B instances of any dimension.
@@ -137,6 +141,12 @@ def run_minimize(
     hyper = {"policy": name, "step": step, "window": window, "restarts": restarts, **options}
     stops: dict[str, Any] = {} if restarts else {"xatol": 0.0, "fatol": 0.0}
     loaded = load(policy)
+    one_box = bool((problem.lower == problem.lower[:1]).all() and (problem.upper == problem.upper[:1]).all())
+    if problem.batch_size > 1 and problem.dim == 2 and (one_box or not bounded) and not (noisy or restarts):
+        alike = step is None and window is None and max_evaluations is None
+        together = _run_together(problem, start, rounds, loaded, seed, bounded, {**stops, **options}) if alike else None
+        if together is not None:
+            return replace(together, hyper=hyper)
 
     def body(ledger: Ledger, setting: Setting) -> None:
         width = float(setting.width.min())
@@ -183,6 +193,65 @@ def run_minimize(
     )
 
 
+class _LayoutChanged(Exception):
+    """A start has left the common batch, so that points can no longer be told apart by their place in it."""
+
+
+def _run_together(
+    problem: Landscape,
+    start: Tensor,
+    rounds: int,
+    policy: Policy,
+    seed: int,
+    bounded: bool,
+    options: dict[str, Any],
+) -> Run | None:
+    """All instances as the starts of one call; ``None`` if one of them ended before the others."""
+    import rover
+
+    check_start(problem, start)
+    size, grid = problem.batch_size, policy.grid_size**2
+    began = time.perf_counter()
+    lowest = problem(start[:, None])[:, 0].nan_to_num(nan=torch.inf)
+    returned, spent, seconds = [start], [1], [0.0]
+
+    def batch(points: Any) -> Any:
+        each, rest = divmod(len(points), size)
+        if rest or (len(spent) > 1 and each != grid):
+            raise _LayoutChanged
+        places = torch.as_tensor(points).view(size, each, 2)
+        with torch.no_grad():
+            values = problem(places)
+        value, index = values.nan_to_num(nan=torch.inf).min(-1)
+        better = value < lowest
+        lowest[better] = value[better]
+        found = places.gather(1, index[:, None, None].expand(-1, 1, 2))[:, 0]
+        returned.append(torch.where(better[:, None], found, returned[-1]))
+        spent.append(spent[-1] + each)
+        seconds.append(time.perf_counter() - began)
+        return values.flatten().numpy()
+
+    bounds = list(zip(problem.lower[0].tolist(), problem.upper[0].tolist(), strict=True)) if bounded else None
+    try:
+        result = rover.minimize(
+            batch, start.numpy(), bounds=bounds, batched=True, maxiter=rounds, policy=policy, seed=seed, **options
+        )
+    except _LayoutChanged:
+        return None
+    paths = [np.vstack([one.trajectory.theta, one.x]) for one in result.starts]
+    if any(len(path) != len(returned) for path in paths):
+        return None
+    shape = (size, len(returned))
+    return Run(
+        method="rover",
+        current=true_gaps(problem, torch.as_tensor(np.stack(paths)), bounded=bounded),
+        best=true_gaps(problem, torch.stack(returned, 1), bounded=bounded),
+        evaluations=np.broadcast_to(np.array(spent), shape).copy(),
+        derivatives=np.zeros(shape, dtype=np.int64),
+        seconds=np.broadcast_to(np.array(seconds), shape).copy(),
+    )
+
+
 def _log_uniform(rng: np.random.Generator, low_high: Range) -> float:
     return float(np.exp(rng.uniform(*np.log(low_high))))
 
@@ -191,8 +260,6 @@ def with_frame(policy: Policy, frame: str | None) -> Policy:
     """The same weights under another frame rule; the policy itself where none is asked for."""
     if frame is None or frame == policy.config.frame:
         return policy
-    from dataclasses import replace
-
     other = Policy(replace(policy.config, frame=frame), policy.provenance)
     other.load_state_dict(policy.state_dict())
     return other

@@ -46,7 +46,9 @@ def certify_minimum(field: Any) -> tuple[Tensor, Tensor]:
         hessian = torch.einsum("bkc,bkci,bkcj->bkij", terms, delta, delta) - terms.sum(-1)[..., None, None] * eye
         a, b, d = hessian[..., 0, 0], hessian[..., 0, 1], hessian[..., 1, 1]
         det = a * d - b * b
-        newton = torch.stack([d * gradient[..., 0] - b * gradient[..., 1], a * gradient[..., 1] - b * gradient[..., 0]], -1)
+        newton = torch.stack(
+            [d * gradient[..., 0] - b * gradient[..., 1], a * gradient[..., 1] - b * gradient[..., 0]], -1
+        )
         convex = ((det > 0) & (a > 0))[..., None]
         safe = torch.where(convex, det[..., None], 1.0)
         slope = gradient.norm(dim=-1, keepdim=True).clamp(min=1e-300)

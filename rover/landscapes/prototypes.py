@@ -183,7 +183,9 @@ def sample_prototypes(
     def normal(*shape: int) -> Tensor:
         return torch.randn(batch_size, *shape, generator=generator, dtype=dtype, device=device)
 
-    def positive_normal(mean: float) -> Tensor:  # N+(mean, var 2); both means lie > 3.5 std above 0: folding is exact enough
+    def positive_normal(
+        mean: float,
+    ) -> Tensor:  # N+(mean, var 2); both means lie > 3.5 std above 0: folding is exact enough
         return (mean + math.sqrt(2) * normal()).abs()
 
     quadratic, valley, saddle = (modality == kind for kind in range(3))

@@ -65,7 +65,9 @@ class EpisodeReplay:
         index = (torch.arange(count, device=self.data.reward.device) + self.added) % self.capacity
         for room, new in zip(self.data, episodes, strict=True):
             if new.shape[1:] != room.shape[1:]:
-                raise ValueError(f"episode tensors must have shape (B, {tuple(room.shape[1:])}), got {tuple(new.shape)}")
+                raise ValueError(
+                    f"episode tensors must have shape (B, {tuple(room.shape[1:])}), got {tuple(new.shape)}"
+                )
             room[index] = new.to(room.dtype)
         self.added += count
 

@@ -20,7 +20,7 @@ def rollout(navigation: Navigation, actor: Actor, noise: float = 0.0, horizon: i
     Args:
         navigation: the environment; it is reset here.
         actor: mu.
-        noise: largest standard deviation of the exploration, in units of the actor's tanh (log2 units unless linear); each rover draws its own share of it, so
+        noise: largest standard deviation of the exploration, in units of the tanh; each rover draws its own share of it, so
             that a batch holds bold and careful episodes. Zero is the deterministic policy.
         horizon: steps, the configured T by default.
 
@@ -48,5 +48,5 @@ def rollout(navigation: Navigation, actor: Actor, noise: float = 0.0, horizon: i
         actions.append(action)
         rewards.append(reward)
         seen.append(look)
-    observed = [torch.stack(parts, 1) for parts in zip(*seen, strict=True)]
-    return Episodes(*observed, torch.stack(actions, 1), torch.stack(rewards, 1).float())
+    grid, direction, context, state = (torch.stack(parts, 1) for parts in zip(*seen, strict=True))
+    return Episodes(grid, direction, context, state, torch.stack(actions, 1), torch.stack(rewards, 1).float())

@@ -39,7 +39,9 @@ class NavigationConfig:
         self.alpha_range = (float(self.alpha_range[0]), float(self.alpha_range[1]))
         self.window_range = (float(self.window_range[0]), float(self.window_range[1]))
         if self.horizon < 1 or self.reward_window < 1:
-            raise ValueError(f"`horizon` and `reward_window` must be at least 1, got {self.horizon}, {self.reward_window}")
+            raise ValueError(
+                f"`horizon` and `reward_window` must be at least 1, got {self.horizon}, {self.reward_window}"
+            )
         if self.reward not in REWARDS:
             raise ValueError(f"`reward` must be one of {REWARDS}, got {self.reward!r}")
         if self.frame not in FRAME_RULES:
@@ -90,7 +92,11 @@ class Navigation:
         return 8 + config.reward_window
 
     def reset(
-        self, theta: Tensor | None = None, alpha: Tensor | None = None, delta: Tensor | None = None, hidden_size: int = 0
+        self,
+        theta: Tensor | None = None,
+        alpha: Tensor | None = None,
+        delta: Tensor | None = None,
+        hidden_size: int = 0,
     ) -> Observation:
         """Begin B episodes; what is not given is drawn as in training."""
         batch, dtype = self.landscape.batch_size, self.landscape.minimizer.dtype

@@ -46,5 +46,7 @@ def update_frame(frame: Tensor, grid: Tensor, rule: str = "quadratic") -> Tensor
     scale = scale / scale.prod(-1, keepdim=True).sqrt()  # determinant 1
     turned = frame @ ((vectors * scale[..., None, :]) @ vectors.mT)
     # |M|_F^2 = s1^2 + s2^2 and s1 s2 = 1: the condition is about |M|_F^2.
-    usable = (fit.explained > MIN_EXPLAINED) & (largest[..., 0] > 1e-6) & (turned.square().sum((-1, -2)) < MAX_CONDITION)
+    usable = (
+        (fit.explained > MIN_EXPLAINED) & (largest[..., 0] > 1e-6) & (turned.square().sum((-1, -2)) < MAX_CONDITION)
+    )
     return torch.where(usable[..., None, None], turned, frame)

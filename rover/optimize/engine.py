@@ -2,8 +2,9 @@
 
 With two variables there is one slice and a round is exactly :meth:`rover.policy.Policy.advance`. With more, every
 slice (a pair of axes) has its own step size, resolution, frame and memory, and the move is the least-squares
-combination (eqs 8-10): for each axis the mean over the slices in which it takes part in this round. With one variable the rover
-sees the n points along the line as a grid that is constant across it, and takes from the direction only its sign.
+combination (eqs 8-10): for each axis the mean over the slices in which it takes part in this round. With one variable
+the rover sees the n points along the line as a grid that is constant across it, and takes from the direction only its
+sign.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from torch import Tensor
 
 from rover.navigation.grid import grid_offsets, look
 from rover.navigation.moves import RoverState, transition
+from rover.optimize.axis_record import AxisRecord
 from rover.optimize.pair_table import PairTable
 from rover.optimize.slices import draw_pairs
 from rover.optimize.space import Space
 from rover.policy import Policy
 
+_TINY, _HUGE = 1e-150, 1e150
 _ROWS_AT_ONCE = 4096  # grids in one network call: bounds the memory of the activations
 
 
@@ -58,7 +61,7 @@ class Step(NamedTuple):
     delta: Tensor  # (A,) in x, likewise
     frame: Tensor  # (A, 2, 2) of the first slice, in x
     value: Tensor  # (A,) at the centre of the first slice
-    spread: Tensor  # (A,) range of the finite values of all slices
+    spread: Tensor  # (A,) range of the finite values of all slices; minus infinity without one
     blind: Tensor  # (A,) bool: no slice had a finite value
 
 
@@ -96,20 +99,19 @@ class Engine:
         self.middle = n // 2 if self.dim == 1 else (n // 2) * n + n // 2
         self.isotropic = False
         self._log_width = space.width.log()
+        unit = self._log_width.mean()
+        self._scale = float(unit.exp())  # of two variables: from the space's lengths to lengths in x
+        self._stretch = (self._log_width - unit).exp()[:, None]
         self.table = PairTable(self.num_starts, self._fresh(torch.ones(2, 1, 1, dtype=torch.float64)))
-        self.start_log = torch.zeros(2, self.num_starts, dtype=torch.float64)  # log alpha, log delta at the start
-        self.axis_log = torch.full((2, self.num_starts, self.dim), float("nan"), dtype=torch.float64)
-        # What each axis showed when it was last looked along; convergence is judged by all axes.
-        self.axis_size = torch.full((self.num_starts, self.dim), float("inf"), dtype=torch.float64)
-        self.axis_spread = self.axis_size.clone()
+        self.axes = AxisRecord(self.num_starts, self.dim)
+        self._start_log = torch.zeros(2, self.num_starts, dtype=torch.float64)  # log alpha, log delta at the start
         self.view: View | None = None
 
     def place(self, start: int, theta: Tensor, alpha: float, delta: float) -> None:
         """Put rover `start` at ``theta (d,)`` with initial rates and nothing remembered."""
         self.theta[start] = theta
-        self.start_log[:, start] = torch.tensor([alpha, delta], dtype=torch.float64).log()
-        self.axis_log[:, start] = float("nan")
-        self.axis_size[start] = self.axis_spread[start] = float("inf")
+        self._start_log[:, start] = torch.tensor([alpha, delta], dtype=torch.float64).log()
+        self.axes.forget(start)
         if len(self.table):
             keys, slots = self.table.keys, self.table.slots
             self._initialise(torch.stack([keys // self.dim, keys % self.dim], -1), slots, torch.tensor([start]))
@@ -117,34 +119,35 @@ class Engine:
     # -- look ---------------------------------------------------------------------------------------------------------
 
     def look(self, active: Tensor) -> View:
-        """Choose the slices of the next round and where their grids stand; rovers near a bound are moved inside."""
+        """Choose the slices of the next round and where their grids stand; rovers near a bound are moved inside.
+
+        Args:
+            active: ``(A,)``, indices of the rovers that take part.
+        """
         pairs = draw_pairs(self.strategy, self.dim, self.generator)
         slots, fresh = self.table.find(pairs[:, 0] * self.dim + pairs[:, 1])
-        if fresh.any():
+        if fresh is not None:
             self._initialise(pairs[fresh], slots[fresh], torch.arange(self.num_starts))
         state = self.table.read(slots, active)
-        delta, frame = state["delta"], state["frame"]
-        center = self.theta[active][:, pairs].transpose(0, 1)  # (m, A, 2)
+        center = self._standing(active, pairs)
         # Below the spacing of float64 numbers the points of a grid would coincide.
-        delta = torch.maximum(delta, center.abs().amax(-1) * 2.0**-48).clamp(1e-150, 1e150)
+        delta = torch.maximum(state["delta"], center.abs().amax(-1) * 2.0**-48).clamp(_TINY, _HUGE)
         if self.space.limited:
-            moved, shrunk = self.space.fit_window(
-                center.transpose(0, 1), delta.T, frame.transpose(0, 1), pairs, self.policy.grid_size
-            )
-            center, delta = moved.transpose(0, 1), shrunk.T
+            center, delta = self.space.fit_window(center, delta, state["frame"], pairs, self.policy.grid_size)
             if self.dim <= 2:
                 self.theta[active] = center[0, :, : self.dim]
         self.view = View(active, pairs, slots, center, delta, state)
         return self.view
 
+    def _standing(self, active: Tensor, pairs: Tensor) -> Tensor:
+        """Where the rovers stand in their slices: ``(m, A, 2)``."""
+        theta = self.theta[active]
+        return theta[None] if self.dim == 2 else theta[:, pairs].transpose(0, 1)
+
     def _initialise(self, pairs: Tensor, slots: Tensor, starts: Tensor) -> None:
         """Rates, frames and empty memories of pairs ``(m, 2)`` that rovers use for the first time."""
-        log = self.start_log[:, starts, None].expand(2, len(starts), len(pairs))
-        if self.rules.inherit:
-            known = self.axis_log[:, starts]
-            reached = torch.nanmean(known, -1, keepdim=True)  # an axis never seen: as the others are by now
-            axes = torch.where(known.isnan(), reached, known)[:, :, pairs]  # (2, S, m, 2)
-            log = torch.where(reached.isnan(), log, axes.mean(-1))
+        log = self._start_log[:, starts, None]
+        log = self.axes.inherited(starts, pairs, log) if self.rules.inherit else log.expand(-1, -1, len(pairs))
         state = self._fresh((log - self._unit(pairs)).exp().transpose(1, 2))
         if self.isotropic and self.dim > 1:
             first, second = self._log_width[pairs].unbind(-1)
@@ -158,9 +161,9 @@ class Engine:
         alpha, delta = rates.flatten(1)
         return self.policy.initial_state(torch.zeros(len(alpha), 2, dtype=torch.float64), alpha, delta)
 
-    def _unit(self, pairs: Tensor) -> Tensor:
+    def _unit(self, pairs: Tensor) -> Tensor | float:
         """Logarithm of the unit of length of slices, the geometric mean of their axes' widths: ``(m,)``."""
-        return self._log_width[pairs].mean(-1) if self.isotropic else torch.zeros(len(pairs), dtype=torch.float64)
+        return self._log_width[pairs].mean(-1) if self.isotropic else 0.0
 
     def points(self, first: int = 0, last: int | None = None) -> Tensor:
         """Points of the grids `first` to `last` of the view, rover by rover, slice by slice: ``(N, d)``."""
@@ -200,38 +203,33 @@ class Engine:
             values: ``(A, m, P)``, f at :meth:`points`.
         """
         view = self._seen()
-        active, pairs, slots = view.active, view.pairs, view.slots
-        m, num_active = len(pairs), len(active)
-        finite = values.isfinite()
-        seen = finite.any(-1).T  # (m, A): a slice without one finite value says nothing
+        num_slices, num_active = len(view.pairs), len(view.active)
+        low, high = _range(values)
+        seen = (high >= low).T  # (m, A): a slice without one finite value says nothing
 
-        # See and decide: all slices of all rovers are one batch of 2-D rovers.
-        fields = {name: field.flatten(0, 1) for name, field in view.state.items()}
-        fields["delta"] = view.delta.flatten()
-        # A theta of zero: the new theta is the move.
-        state = RoverState(theta=torch.zeros(m * num_active, 2, dtype=torch.float64), **fields)
-        after = self._advance(values.transpose(0, 1).flatten(0, 1), state)
-
-        # Move (eq 4), from the best point of the grid where the rules say so.
-        move = after.theta.view(m, num_active, 2)
+        # See and decide: all slices of all rovers are one batch of 2-D rovers, at a theta of zero, so that the new theta
+        # is the move (eq 4).
+        after = self._advance(values.transpose(0, 1).flatten(0, 1), view)
+        move = after.theta.view(num_slices, num_active, 2)
         if self.rules.anchor == "best":
             move = move + self._best_offset(values.transpose(0, 1), view)
-        standing = self.theta[active][:, pairs].transpose(0, 1)
-        move = torch.where(seen[..., None], view.center - standing + move, 0.0)
-        if self.dim == 1:
-            move = move[..., :1]
+
+        # Move: from the centres of the grids, which near a bound are not where the rover stands.
+        move = view.center - self._standing(view.active, view.pairs) + move
         total = self._combine(move, seen)
-        self.theta[active] = self.space.clamp(self.theta[active] + total)
+        self.theta[view.active] = self.space.clamp(self.theta[view.active] + total)
 
-        after = after._replace(alpha=after.alpha.clamp(1e-150, 1e150), delta=after.delta.clamp(1e-150, 1e150))
-        self.table.write(slots, active, after)
-        step = self._describe(values, finite, total)
-        self._observe(values, finite, after.alpha.view(m, -1), after.delta.view(m, -1))
-        return step
+        after = after._replace(alpha=after.alpha.clamp(_TINY, _HUGE), delta=after.delta.clamp(_TINY, _HUGE))
+        self.table.write(view.slots, view.active, after)
+        self._note(values, low, high, after)
+        return self._describe(values, low, high, total)
 
-    def _advance(self, values: Tensor, state: RoverState) -> RoverState:
+    def _advance(self, values: Tensor, view: View) -> RoverState:
         """One decision and transition of R two-dimensional rovers, in chunks of bounded memory: ``values (R, P)``."""
         n = self.policy.grid_size
+        fields = {name: field.flatten(0, 1) for name, field in view.state.items()}
+        fields["delta"] = view.delta.flatten()
+        state = RoverState(theta=values.new_zeros(len(values), 2), **fields)
         if self.dim == 1:
             values = values[..., None].expand(-1, n, n).flatten(1)
         parts = []
@@ -256,14 +254,15 @@ class Engine:
         """The least-squares solution of (8): for each axis the mean over the slices that saw something along it.
 
         Args:
-            move: ``(m, A, 2)``, zero where unseen.
+            move: ``(m, A, 2)``.
             seen: ``(m, A)``.
 
         Returns:
-            ``(A, d)``.
+            ``(A, d)``; zero along axes of which nothing was seen.
         """
+        move = torch.where(seen[..., None], move, 0.0)
         if self.dim <= 2:
-            return move[0]
+            return move[0, :, : self.dim]
         axes = self._seen().pairs.flatten()
         total = torch.zeros(self.dim, move.shape[1], dtype=torch.float64)
         count = torch.zeros_like(total)
@@ -271,81 +270,79 @@ class Engine:
         count.index_add_(0, axes, seen.double().repeat_interleave(2, 0))
         return (total / count.clamp(min=1)).T
 
-    def _describe(self, values: Tensor, finite: Tensor, total: Tensor) -> Step:
+    def _describe(self, values: Tensor, low: Tensor, high: Tensor, total: Tensor) -> Step:
         view = self._seen()
-        low = torch.where(finite, values, float("inf")).amin((-1, -2))
-        high = torch.where(finite, values, -float("inf")).amax((-1, -2))
-        length = total.norm(dim=-1, keepdim=True)
-        log_width = self._log_width[view.pairs]  # (m, 2)
-        unit = log_width.mean(-1, keepdim=True)
+        alpha, delta, frame = view.state["alpha"], view.delta, view.state["frame"][0]
+        if self.dim <= 2:
+            alpha, delta, frame = alpha[0] * self._scale, delta[0] * self._scale, frame * self._stretch
+        else:
+            log_width = self._log_width[view.pairs]  # (m, 2)
+            unit = log_width.mean(-1, keepdim=True)
+            alpha, delta = (alpha.log() + unit).mean(0).exp(), (delta.log() + unit).mean(0).exp()
+            frame = frame * (log_width[0] - unit[0]).exp()[:, None]
         return Step(
-            direction=total / torch.where(length > 0, length, 1.0),
-            alpha=(view.state["alpha"].log() + unit).mean(0).exp(),
-            delta=(view.delta.log() + unit).mean(0).exp(),
-            frame=view.state["frame"][0] * (log_width[0] - unit[0]).exp()[:, None],
+            direction=total / total.norm(dim=-1, keepdim=True).clamp(min=_TINY),
+            alpha=alpha,
+            delta=delta,
+            frame=frame,
             value=values[:, 0, self.middle],
-            spread=high - low,
-            blind=~finite.any(-1).any(-1),
+            spread=high.amax(-1) - low.amin(-1),
+            blind=~(high >= low).any(-1),
         )
 
-    def _observe(self, values: Tensor, finite: Tensor, alpha: Tensor, delta: Tensor) -> None:
-        """Per axis: how large the rover's next looks and moves are, and how much f varied; what the slices gained."""
+    def _note(self, values: Tensor, low: Tensor, high: Tensor, after: RoverState) -> None:
+        """Tell the axes' record, and a strategy that learns, what the round was like."""
         view = self._seen()
-        m = len(view.pairs)
-        low = torch.where(finite, values, float("inf")).amin(-1)
-        high = torch.where(finite, values, -float("inf")).amax(-1)
-        spread = torch.where(high >= low, high - low, 0.0)  # (A, m)
-        size = torch.maximum(alpha, (self.policy.grid_size - 1) / 2 * delta).T  # (A, m)
-        if m == 1:
-            self.axis_size[view.active] = size
-            self.axis_spread[view.active] = spread
-            return
-        axes = view.pairs.flatten()
-        for target, source in ((self.axis_size, size), (self.axis_spread, spread)):
-            current = target[view.active]
-            current[:, axes] = 0.0
-            current.scatter_reduce_(1, axes.expand(len(current), -1), source.repeat_interleave(2, 1), "amax")
-            target[view.active] = current
-        self._observe_rates(axes, alpha, delta)
+        shape = (len(view.pairs), len(view.active))
+        alpha, delta = after.alpha.view(shape).T, after.delta.view(shape).T  # (A, m)
+        spread = (high - low).clamp(min=0)
+        size = torch.maximum(alpha, (self.policy.grid_size - 1) / 2 * delta)
+        log_rates = torch.stack([alpha, delta]).log() + self._unit(view.pairs) if self.rules.inherit else None
+        self.axes.note(view.active, view.pairs, size, spread, log_rates)
         if hasattr(self.strategy, "observe"):
             middle = values[..., self.middle]
             gain = torch.where(middle.isfinite(), middle - low, spread).clamp(min=0)
-            largest = gain.amax(-1, keepdim=True).clamp(min=1e-300)
-            self.strategy.observe(view.pairs, torch.nan_to_num(gain / largest, nan=0.0, posinf=0.0).mean(0))
-
-    def _observe_rates(self, axes: Tensor, alpha: Tensor, delta: Tensor) -> None:
-        """Geometric means over this round's slices of each axis, for pairs that are yet to come."""
-        if not self.rules.inherit:
-            return
-        view = self._seen()
-        count = torch.bincount(axes, minlength=self.dim)
-        for row, rate in enumerate((alpha, delta)):
-            total = torch.zeros(len(view.active), self.dim, dtype=torch.float64)
-            total.index_add_(1, axes, (rate.log().T + self._unit(view.pairs)).repeat_interleave(2, 1))
-            current = self.axis_log[row, view.active]
-            self.axis_log[row, view.active] = torch.where(count > 0, total / count.clamp(min=1), current)
+            gain = gain / gain.amax(-1, keepdim=True).clamp(min=1e-300)
+            self.strategy.observe(view.pairs, torch.nan_to_num(gain, nan=0.0, posinf=0.0).mean(0))
 
     # -- save and resume ----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next round depends on, as tensors and scalars."""
-        state: dict[str, Any] = {
-            name: getattr(self, name).clone() for name in ("theta", "start_log", "axis_log", "axis_size", "axis_spread")
+        view = self.view
+        return {
+            "theta": self.theta.clone(),
+            "start_log": self._start_log.clone(),
+            "isotropic": self.isotropic,
+            "axes": self.axes.state_dict(),
+            "table": self.table.state_dict(),
+            "generator": self.generator.get_state(),
+            "view": None if view is None else {name: _copy(value) for name, value in view._asdict().items()},
+            "strategy": self.strategy.state_dict() if hasattr(self.strategy, "state_dict") else None,
         }
-        state["isotropic"] = self.isotropic
-        state["table"] = self.table.state_dict()
-        state["generator"] = self.generator.get_state()
-        state["view"] = None if self.view is None else tuple(self.view)
-        state["strategy"] = self.strategy.state_dict() if hasattr(self.strategy, "state_dict") else None
-        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo :meth:`state_dict`."""
-        for name in ("theta", "start_log", "axis_log", "axis_size", "axis_spread"):
-            setattr(self, name, state[name].clone())
+        self.theta, self._start_log = state["theta"].clone(), state["start_log"].clone()
         self.isotropic = state["isotropic"]
+        self.axes.load_state_dict(state["axes"])
         self.table.load_state_dict(state["table"])
         self.generator.set_state(state["generator"])
-        self.view = None if state["view"] is None else View(*state["view"])
+        view = state["view"]
+        self.view = None if view is None else View(**{name: _copy(value) for name, value in view.items()})
         if state["strategy"] is not None:
             self.strategy.load_state_dict(state["strategy"])
+
+
+def _range(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest finite value ``(..., P) -> (...,)``; infinity and minus infinity where there is none."""
+    low, high = values.aminmax(dim=-1)
+    if bool((high - low).isfinite().all()):  # NaN and infinities would show
+        return low, high
+    finite = values.isfinite()
+    infinity = float("inf")
+    return torch.where(finite, values, infinity).amin(-1), torch.where(finite, values, -infinity).amax(-1)
+
+
+def _copy(value: Any) -> Any:
+    return {name: x.clone() for name, x in value.items()} if isinstance(value, dict) else value.clone()

@@ -313,7 +313,7 @@ class Optimizer:
         if math.isnan(fleet.f_scale[start]) and math.isfinite(spread):
             fleet.f_scale[start] = spread
         if not fleet.converged(
-            start, self._rules, float(engine.axis_size[start].max()), float(engine.axis_spread[start].max())
+            start, self._rules, float(engine.axes.size[start].max()), float(engine.axes.spread[start].max())
         ):
             return
         if fleet.restarts[start] >= self.settings.restarts:

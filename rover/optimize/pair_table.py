@@ -41,42 +41,57 @@ class PairTable:
                 grown[: len(self)] = self._store[name][: len(self)]
             self._store[name] = grown
 
-    def find(self, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the keys, and which of them are new and had their rows added: ``(m,)`` int64 and ``(m,)`` bool.
+    def find(self, keys: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Rows of the keys, ``(m,)`` int64, and ``(m,)`` bool, which of them are new (None: none are).
 
         Args:
-            keys: ``(m,)`` int64, all different.
+            keys: ``(m,)`` int64, all different; new ones get a row.
         """
-        if len(keys) == 1 and len(self) == 1 and self.keys[0] == keys[0]:  # two dimensions: the one pair there is
-            return self.slots, torch.zeros(1, dtype=torch.bool)
+        if self._is_whole(keys):
+            return self.slots, None
         where = torch.searchsorted(self.keys, keys).clamp(max=max(len(self) - 1, 0))
         known = self.keys[where] == keys if len(self) else torch.zeros(len(keys), dtype=torch.bool)
         slots = torch.where(known, self.slots[where], 0) if len(self) else torch.zeros_like(keys)
         count = int((~known).sum())
-        if count:
-            fresh = torch.arange(len(self), len(self) + count)
-            slots[~known] = fresh
-            capacity = len(self._store["alpha"])
-            if len(self) + count > capacity:
-                self._allocate(max(2 * capacity, len(self) + count))
-            merged, order = torch.cat([self.keys, keys[~known]]).sort()
-            self.keys, self.slots = merged, torch.cat([self.slots, fresh])[order]
+        if count == 0:
+            return slots, None
+        fresh = torch.arange(len(self), len(self) + count)
+        slots[~known] = fresh
+        capacity = len(self._store["alpha"])
+        if len(self) + count > capacity:
+            self._allocate(count if not len(self) else max(2 * capacity, len(self) + count))
+        merged, order = torch.cat([self.keys, keys[~known]]).sort()
+        self.keys, self.slots = merged, torch.cat([self.slots, fresh])[order]
         return slots, ~known
 
+    def _is_whole(self, keys: Tensor) -> bool:
+        """Whether these are all keys there are, in order: always so with one pair, or with all pairs every time."""
+        return len(keys) == len(self) and torch.equal(keys, self.keys)
+
+    def _is_plain(self, slots: Tensor, starts: Tensor) -> bool:
+        """Whether slots and starts are everything in the order of the store, which then needs no gathering."""
+        if len(starts) != self.num_starts or len(slots) != len(self._store["alpha"]):
+            return False
+        return len(slots) == 1 or torch.equal(slots, torch.arange(len(slots)))
+
     def read(self, slots: Tensor, starts: Tensor) -> dict[str, Tensor]:
-        """Every field of A of the rovers, ``(m, A, ...)``."""
+        """Every field of A of the rovers, ``(m, A, ...)``; not to be written to."""
+        if self._is_plain(slots, starts):
+            return dict(self._store)
         if len(starts) == self.num_starts:
             return {name: self._store[name][slots] for name in FIELDS}
         return {name: self._store[name][slots[:, None], starts] for name in FIELDS}
 
     def write(self, slots: Tensor, starts: Tensor, state: RoverState) -> None:
-        """Store a state whose fields are ``(m * A, ...)``, or ``(m, A, ...)``."""
+        """Store a state whose fields are ``(m * A, ...)`` or ``(m, A, ...)``."""
         shape = (len(slots), len(starts))
+        plain = self._is_plain(slots, starts)
         for name in FIELDS:
-            value = getattr(state, name)
             store = self._store[name]
-            value = value.reshape(*shape, *store.shape[2:])
-            if len(starts) == self.num_starts:
+            value = getattr(state, name).reshape(*shape, *store.shape[2:]).contiguous()
+            if plain:
+                self._store[name] = value  # what was read before stays as it was
+            elif len(starts) == self.num_starts:
                 store[slots] = value
             else:
                 store[slots[:, None], starts] = value

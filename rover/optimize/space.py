@@ -99,9 +99,9 @@ class Space:
         """Move windows inside the box; shrink only those that are larger than it.
 
         Args:
-            center: ``(..., m, 2)``, where the m grids would stand.
-            delta: ``(..., m)``, their resolutions.
-            frame: ``(..., m, 2, 2)``; the limits apply to the bounding box of the turned and stretched window.
+            center: ``(m, A, 2)``, where the grids of A rovers would stand.
+            delta: ``(m, A)``, their resolutions.
+            frame: ``(m, A, 2, 2)``; the limits apply to the bounding box of the turned and stretched window.
             pairs: ``(m, 2)``, the axes of each grid.
             grid_size: n.
 
@@ -110,8 +110,8 @@ class Space:
         """
         if not self.limited:
             return center, delta
-        low, high = self.lower[pairs], self.upper[pairs]
-        reach = (grid_size - 1) / 2 * delta[..., None] * frame.abs().sum(-1)  # (..., m, 2)
+        low, high = self.lower[pairs][:, None], self.upper[pairs][:, None]
+        reach = (grid_size - 1) / 2 * delta[..., None] * frame.abs().sum(-1)  # (m, A, 2)
         shrink = ((high - low) / (2 * reach)).amin(-1).clamp(max=1.0)
         reach = reach * shrink[..., None]
         return torch.maximum(torch.minimum(center, high - reach), low + reach), delta * shrink

@@ -172,6 +172,20 @@ def test_minimize_in_the_same_books(policy_file):
     np.testing.assert_allclose(run.current[0, 1:6], stood)
 
 
+@pytest.mark.parametrize("bounded", [True, False])
+def test_instances_that_run_together_run_as_they_do_alone(policy_file, bounded):
+    problem, start = draw(5, 0)
+    if bounded:
+        problem.lower, problem.upper = torch.full_like(start, -400.0), torch.full_like(start, 400.0)
+    options = {"rounds": 8, "policy": policy_file, "bounded": bounded}
+    together = run_minimize(problem, start, **options)
+    for b in range(5):
+        alone = run_minimize(problem.select(slice(b, b + 1)), start[b : b + 1], **options)
+        np.testing.assert_allclose(together.best[b], alone.best[0], rtol=1e-3, atol=1e-12)
+        np.testing.assert_array_equal(together.evaluations[b], alone.evaluations[0])
+        np.testing.assert_allclose(together.current[b], alone.current[0], rtol=1e-3, atol=1e-12)
+
+
 def test_minimize_within_a_budget_with_noise_and_lengths(policy_file):
     problem = TEST_FUNCTIONS["rosenbrock"](batch_size=2)
     options = {"rounds": 50, "policy": policy_file, "bounded": True, "max_evaluations": 200}

@@ -1,0 +1,1 @@
+"""LightningModules (who learns), metrics, and callbacks (when to look)."""
