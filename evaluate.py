@@ -1,21 +1,23 @@
 """Make a table or a figure: ``python evaluate.py --config table1.yaml [key=value ...]``.
 
-Every experiment is a dataclass and a function ``run(config) -> dict of figures``; which ones there are stands in
-``conf/schema.py``.
+Every experiment is a dataclass and a function ``run(config) -> dict of figures``, or ``run(config, train)`` where nets
+are trained for it; which ones there are stands in ``conf/schema.py``.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from conf import EXPERIMENTS, Loaded
+from conf import EXPERIMENTS, TRAININGS, Loaded, load_config
 from conf.command_line import run_command
 from conf.errors import user_errors
-from conf.run_folder import make_writable, write_provenance
+from conf.run_folder import LAST_CHECKPOINT, make_writable, versions_of, write_provenance
 from conf.schema import import_object
+from rover.evaluation.cache import digest, source_digest
 
 
 def evaluate(loaded: Loaded) -> Any:
@@ -30,9 +32,40 @@ def evaluate(loaded: Loaded) -> Any:
     if folder is not None:
         make_writable(Path(folder))
         write_provenance(Path(folder), loaded.resolved, getattr(loaded.config, "seed", 0))
+    experiment = EXPERIMENTS[loaded.task]
     with user_errors(loaded.task):
-        run = import_object(EXPERIMENTS[loaded.task].run)
-    return run(loaded.config)
+        run = import_object(experiment.run)
+    return run(loaded.config, train_once) if experiment.trains else run(loaded.config)
+
+
+def train_once(yaml: str, overrides: Sequence[str], folder: Path) -> dict[str, float]:
+    """The figures of a training, trained at most once for each config and version of the science below ``rover``.
+
+    Args:
+        yaml: a training's YAML.
+        overrides: ``key=value`` words.
+        folder: where each training has a folder of its own, with ``net.safetensors`` and ``figures.json`` once it is
+            finished; one that was interrupted goes on from its last checkpoint.
+
+    Raises:
+        UserError: if the YAML or an override is wrong.
+    """
+    from train import train  # Lightning is needed by experiments that train, and by no other
+
+    loaded = load_config(yaml, overrides, TRAININGS)
+    sources = source_digest("networks.py", "learning", "landscapes", "navigation")
+    home = folder / digest([loaded.resolved, sources])
+    finished = home / "figures.json"
+    if finished.is_file():
+        return json.loads(finished.read_text())
+    config = loaded.config
+    config.log_dir, config.export.path = str(home), str(home / "net.safetensors")
+    config.resume = "last" if any((run / LAST_CHECKPOINT).is_file() for run in versions_of(home)) else None
+    figures = train(config)
+    partial = finished.with_suffix(".partial")
+    partial.write_text(json.dumps(figures, indent=1) + "\n")
+    partial.replace(finished)
+    return figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:

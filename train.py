@@ -38,8 +38,14 @@ from conf.run_folder import (
 from conf.schema import TrainingConfig, import_object, resolved_yaml
 from lit_modules.callbacks.checkpointing import AtomicCheckpointIO, LastCheckpoint
 
-# Said by Lightning of what is meant to be so here: data made in the main process, and a resumed run in its own folder.
-_EXPECTED = (r"The '\w+_dataloader' does not have many workers", r"Checkpoint directory .* exists and is not empty")
+# Said by Lightning of what is meant to be so here: data made in the main process, held-out data that every rank shares
+# out itself, a resumed run in its own folder; and of its own use of torch.
+_EXPECTED = (
+    r"The '\w+_dataloader' does not have many workers",
+    r"Your `IterableDataset` has `__len__` defined",
+    r"Checkpoint directory .* exists and is not empty",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
 
 
 def train(config: TrainingConfig) -> dict[str, float]:
@@ -59,6 +65,7 @@ def train(config: TrainingConfig) -> dict[str, float]:
     task = TRAININGS[config.task]
     rehearsal = bool(config.trainer.get("fast_dev_run"))
     pl.seed_everything(config.seed, workers=True, verbose=False)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips would bury our own lines
 
     resume = find_checkpoint(config.resume, config.log_dir) if config.resume else None
     folder = _run_folder(config, resume)
@@ -166,7 +173,6 @@ def _show(metrics: dict[str, float], title: str) -> None:
 
 
 def _run(loaded: Loaded) -> None:
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips would bury our own lines
     metrics = train(loaded.config)
     if is_rank_zero():
         _show(metrics, f"{loaded.task}, seed {loaded.config.seed}")

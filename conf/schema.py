@@ -107,10 +107,14 @@ class Training(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """Import paths of an experiment: its config dataclass and the function ``run(config) -> dict of figures``."""
+    """Import paths of an experiment: its config dataclass and the function ``run(config) -> dict of figures``.
+
+    With `trains` it is ``run(config, train)``: nets are trained for it, see ``evaluate.train_once``.
+    """
 
     config: str
     run: str
+    trains: bool = False
 
     def schema(self) -> type:
         """The dataclass."""
@@ -133,6 +137,11 @@ TRAININGS: dict[str, Training] = {
 }
 
 EXPERIMENTS: dict[str, Experiment] = {
+    "table1": Experiment(
+        config="rover.evaluation.experiments.table1:Table1Config",
+        run="rover.evaluation.experiments.table1:run",
+        trains=True,
+    ),
     "prototypes": Experiment(
         config="rover.evaluation.experiments.prototypes:PrototypesConfig",
         run="rover.evaluation.experiments.prototypes:run",

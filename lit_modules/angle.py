@@ -142,10 +142,10 @@ class AngleModule(pl.LightningModule):
             found = metric.compute()
             metric.reset()
             for name, value in found.items():
-                shown = name in MODALITIES
-                self.log(f"angle_error/{protocol}/{name}", value, prog_bar=shown)
+                self.log(f"angle_error/{protocol}/{name}", value)
             mean = torch.stack([found[name] for name in MODALITIES]).nanmean()
             self.log(f"angle_error/{protocol}/mean", mean)
+            self.log(f"{protocol}°", mean, prog_bar=True, logger=False)  # short enough for the progress bar
 
     def test_step(self, batch: CloningTuples, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """As the validation, with the quadratic fit on the same grids as a yardstick."""
@@ -159,8 +159,8 @@ class AngleModule(pl.LightningModule):
         for protocol, metric in zip(PROTOCOLS, self.fit_errors, strict=True):
             found = metric.compute()
             metric.reset()
-            for name in MODALITIES:
-                self.log(f"quadratic_fit/{protocol}/{name}", found[name])
+            for name, value in found.items():
+                self.log(f"quadratic_fit/{protocol}/{name}", value)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; the rate warms up, then falls along a cosine to zero at the last step.

@@ -17,7 +17,7 @@ ALLOWED = {
     "datamodules": {"rover"},
     "conf": {"rover", "lit_modules", "datamodules"},
     "train": {"rover", "lit_modules", "datamodules", "conf"},
-    "evaluate": {"rover", "lit_modules", "datamodules", "conf"},
+    "evaluate": {"rover", "lit_modules", "datamodules", "conf", "train"},
 }
 
 # Inside rover, the layers from the bottom up; one imports only what is listed.

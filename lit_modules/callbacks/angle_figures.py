@@ -82,14 +82,9 @@ def error_table(metrics: dict[str, float]) -> Table:
         "protocol", "direction of", *MODALITIES, title="Angle error in degrees, mean (median), held-out functions"
     )
     for protocol in ("fixed", "field"):
-        net = [
-            f"{metrics[f'angle_error/{protocol}/{name}']:.1f} ({metrics[f'angle_error/{protocol}/{name}_median']:.1f})"
-            for name in MODALITIES
-        ]
-        table.add_row(protocol, "network", *net)
-        table.add_row(
-            protocol, "quadratic fit", *(f"{metrics[f'quadratic_fit/{protocol}/{name}']:.1f}" for name in MODALITIES)
-        )
+        for who, tag in (("network", "angle_error"), ("quadratic fit", "quadratic_fit")):
+            found = [(metrics[f"{tag}/{protocol}/{m}"], metrics[f"{tag}/{protocol}/{m}_median"]) for m in MODALITIES]
+            table.add_row(protocol, who, *(f"{mean:.1f} ({median:.1f})" for mean, median in found))
     return table
 
 
@@ -101,15 +96,16 @@ def resolution_figure(errors: Tensor, edges: Tensor) -> Any:
     axes = figure.subplots()
     middle = (edges[1:] * edges[:-1]).sqrt()
     for name, line in zip(MODALITIES, errors, strict=True):
-        axes.plot(middle, line, marker="o", label=name)
+        axes.plot(middle.numpy(), line.numpy(), marker="o", label=name)
     axes.set(xscale="log", xlabel="resolution (delta)", ylabel="mean angle error (degrees)", ylim=(0, None))
     axes.legend()
     return figure
 
 
 def grid_figure(tuples: CloningTuples, direction: Tensor) -> Any:
-    """Grids as images, the teacher's arrow in white, the predicted one in red."""
+    """Grids as images, the teacher's arrow broad and white, the predicted one thin and red."""
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import Normal, Stroke
 
     count = len(tuples.modality)
     columns = min(count, _PER_MODALITY)
@@ -122,11 +118,11 @@ def grid_figure(tuples: CloningTuples, direction: Tensor) -> Any:
         axes.set_axis_off()
         if k >= count:
             continue
-        axes.imshow(tuples.grid[k], vmin=0, vmax=1, cmap="viridis")
-        for action, color in ((tuples.teacher_action[k], "white"), (direction[k], "red")):
+        axes.imshow(tuples.grid[k].numpy(), vmin=0, vmax=1, cmap="viridis")
+        for action, color, width in ((tuples.teacher_action[k], "white", 4.0), (direction[k], "red", 1.2)):
             row, column = (length * action).tolist()  # the first coordinate runs down the rows
-            axes.annotate(
-                "", (middle + column, middle + row), (middle, middle), arrowprops={"arrowstyle": "->", "color": color}
-            )
+            arrow = {"arrowstyle": "->", "color": color, "linewidth": width, "shrinkA": 0, "shrinkB": 0}
+            drawn = axes.annotate("", (middle + column, middle + row), (middle, middle), arrowprops=arrow)
+            drawn.arrow_patch.set_path_effects([Stroke(linewidth=width + 1, foreground="black"), Normal()])
         axes.set_title(f"{MODALITIES[tuples.modality[k]]}, {tuples.delta[k]:.2g}", fontsize=7)
     return figure
