@@ -65,7 +65,8 @@ def train(config: TrainingConfig) -> dict[str, float]:
     task = TRAININGS[config.task]
     rehearsal = bool(config.trainer.get("fast_dev_run"))
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips would bury our own lines
+    if not config.trainer.get("profiler"):  # whose report is a log line
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips would bury our own lines
 
     resume = find_checkpoint(config.resume, config.log_dir) if config.resume else None
     folder = _run_folder(config, resume)

@@ -34,7 +34,8 @@ def test_five_trainings_make_a_matrix_in_two_protocols(tmp_path: Path, capsys: p
         assert folder == tmp_path / "nets"
         return fake_figures(100.0 * len(asked))
 
-    means = run(Table1Config(seed=7, output_dir=str(tmp_path), overrides=["data.batch_size=64"]), fake_train)
+    folders = {"output_dir": str(tmp_path), "nets_dir": str(tmp_path / "nets")}
+    means = run(Table1Config(seed=7, **folders, overrides=["data.batch_size=64"]), fake_train)
     assert [list(config.data.modalities) for config in asked] == [*([kind] for kind in MODALITIES), list(MODALITIES)]
     assert {(config.seed, config.data.batch_size) for config in asked} == {(7, 64)}
     assert means["field"]["saddle"] == [310.0, 311.0, 312.0, 313.0]
@@ -51,7 +52,7 @@ def test_five_trainings_make_a_matrix_in_two_protocols(tmp_path: Path, capsys: p
 def test_a_finished_net_is_not_trained_again_and_an_unfinished_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = Table1Config(output_dir=str(tmp_path), nets=["quadratic"], smoke=True)
+    config = Table1Config(output_dir=str(tmp_path), nets_dir=str(tmp_path / "nets"), nets=["quadratic"], smoke=True)
     assert config.output_dir == str(tmp_path / "smoke")
     words = [
         "data.grid_size=5",
@@ -62,7 +63,7 @@ def test_a_finished_net_is_not_trained_again_and_an_unfinished_one_goes_on(
     ]
     config.overrides = words
     whole = run(config, evaluate.train_once)
-    (home,) = (tmp_path / "smoke/nets").iterdir()
+    (home,) = (tmp_path / "nets").iterdir()
     assert load_angle_net(home / "net.safetensors").config.grid_size == 5
 
     resumed = []

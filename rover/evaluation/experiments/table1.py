@@ -48,7 +48,8 @@ class Table1Config:
 
     Attributes:
         seed: of all five trainings; the functions that are tested on do not depend on it.
-        output_dir: where the summary goes, and the nets, in ``nets/``.
+        output_dir: where the summary goes.
+        nets_dir: where the trained nets are kept, each in a folder of its own, see :data:`Train`.
         training: the YAML with which all five nets are trained.
         overrides: ``key=value`` words on top of it.
         nets: rows of the table: names of modalities, or ``all``.
@@ -57,6 +58,7 @@ class Table1Config:
 
     seed: int = 0
     output_dir: str = "results/table1"
+    nets_dir: str = "results/cache/nets"
     training: str = "angle.yaml"
     overrides: list[str] = field(default_factory=list)
     nets: list[str] = field(default_factory=lambda: [*MODALITIES, "all"])
@@ -82,12 +84,11 @@ def run(config: Table1Config, train: Train) -> dict[str, dict[str, list[float]]]
     Returns:
         protocol -> row -> mean errors in degrees, in the order of :data:`MODALITIES`.
     """
-    folder = Path(config.output_dir)
     figures = {}
     for name in config.nets:
         kinds = ", ".join(MODALITIES if name == "all" else (name,))
         words = [f"seed={config.seed}", f"data.modalities=[{kinds}]", *config.overrides, *_SMOKE * config.smoke]
-        figures[name] = train(config.training, words, folder / "nets")
+        figures[name] = train(config.training, words, Path(config.nets_dir))
     return _report(config, figures)
 
 
