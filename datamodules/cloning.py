@@ -41,6 +41,7 @@ class AngleDataConfig:
         num_negatives: opposite directions a state.
         delta_range: resolutions of the *field* protocol.
         noise: of the *field* protocol: ``full``, ``mixed`` or ``none``.
+        saddle_free: whether Newton teaches with the absolute eigenvalues of the Hessian (D10); False is the paper.
         chunk_functions: functions that are generated together and mixed.
         num_workers: generating processes beside each training process.
         validation_functions: held-out functions a protocol, the same for every seed of a training.
@@ -58,6 +59,7 @@ class AngleDataConfig:
     num_negatives: int = 8
     delta_range: tuple[float, float] = (0.02, 1.5)
     noise: Literal["full", "mixed", "none"] = "full"
+    saddle_free: bool = True
     chunk_functions: int = 2048
     num_workers: int = 1
     validation_functions: int = 1000
@@ -103,6 +105,7 @@ class AngleDataConfig:
             "num_negatives": self.num_negatives,
             "delta_range": tuple(self.delta_range),
             "noise": self.noise,
+            "saddle_free": self.saddle_free,
         }
         return generate_tuples(num_functions, torch.Generator().manual_seed(seed), **{**options, **changes})
 
@@ -186,6 +189,7 @@ class CloningDataModule(pl.LightningDataModule):
             "num_steps": c.num_steps,
             "delta_range": list(c.delta_range),
             "noise": c.noise,
+            "saddle_free": c.saddle_free,
             "seed": self.seed,
         }
         make = partial(_cache_shard, c, self.seed)

@@ -50,6 +50,7 @@ def generate_tuples(
     num_negatives: int = 1,
     delta_range: tuple[float, float] = (0.02, 1.5),
     noise: str = "full",
+    saddle_free: bool = True,
 ) -> CloningTuples:
     """Roll the better teacher out on fresh functions and record what a rover would see.
 
@@ -67,6 +68,7 @@ def generate_tuples(
         num_negatives: opposite directions a state.
         delta_range: of the *field* protocol, for a 15 x 15 grid; other sizes span the same windows.
         noise: of the *field* protocol, see :func:`sample_prototypes`.
+        saddle_free: which Newton teaches, see :func:`~rover.learning.teachers.newton_step`; False is the paper's.
 
     Returns:
         ``num_functions * num_steps`` states, that is ``2 * num_functions * num_steps`` labelled tuples at one negative.
@@ -89,7 +91,7 @@ def generate_tuples(
         u = torch.rand(num_functions, 2, generator=generator, dtype=theta.dtype, device=theta.device)
         delta = torch.where(fixed, FIXED_DELTA, low * (high / low) ** u[:, 0]) * 14 / (grid_size - 1)
         values = landscape(grid_points(theta, delta, grid_size), None if protocol == "fixed" else generator)
-        lesson = teach(landscape, theta)
+        lesson = teach(landscape, theta, saddle_free=saddle_free)
         length = lesson.step.norm(dim=-1, keepdim=True)
         # A rollout that has run out onto a flat teaches nothing: another function's state takes the place of its own.
         lost = (lesson.gain <= 1e-9 * depth) | (length[:, 0] < 1e-9)

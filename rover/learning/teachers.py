@@ -40,16 +40,18 @@ def gradient_step(gradient: Tensor) -> Tensor:
     return -gradient / torch.where(norm > 0, norm, 1.0)
 
 
-def newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
+def newton_step(gradient: Tensor, hessian: Tensor, *, saddle_free: bool = True) -> Tensor:
     """``-|H|^-1 g``: Newton where H is positive definite, finite for singular and indefinite H: ``(B, 2)``.
 
-    Plain Newton climbs where the curvature is negative; with the absolute eigenvalues (saddle-free Newton, Dauphin et al.
-    2014) it descends everywhere, and the lesson does not jump where an eigenvalue changes its sign (Deviation D10).
-    Eigenvalues below a millionth of the largest are raised to it, and the step is at most 10 long.
+    Plain Newton, ``-H^-1 g``, climbs where the curvature is negative; with the absolute eigenvalues (saddle-free Newton,
+    Dauphin et al. 2014) it descends everywhere, and the lesson does not jump where an eigenvalue changes its sign
+    (Deviation D10). Eigenvalues below a millionth of the largest are raised to it, and the step is at most 10 long.
     """
     values, vectors = symmetric_eigen(hessian)
-    curvature = values.abs()
-    curvature = curvature.clamp(min=1e-6 * curvature.amax(-1, keepdim=True)).clamp(min=1e-150)
+    size = values.abs()
+    curvature = size.clamp(min=1e-6 * size.amax(-1, keepdim=True)).clamp(min=1e-150)
+    if not saddle_free:
+        curvature = torch.where(values < 0, -curvature, curvature)
     inner = (vectors.mT @ gradient[..., None])[..., 0]
     step = -(vectors @ (inner / curvature)[..., None])[..., 0]
     length = step.abs().amax(-1, keepdim=True)  # a norm would overflow
@@ -72,10 +74,10 @@ def line_search(landscape: Landscape, theta: Tensor, step: Tensor, factors: Tens
     return factors[index], best
 
 
-def teach(landscape: Landscape, theta: Tensor) -> Lesson:
-    """The step of the better teacher at ``theta (B, 2)``."""
+def teach(landscape: Landscape, theta: Tensor, *, saddle_free: bool = True) -> Lesson:
+    """The step of the better teacher at ``theta (B, 2)``; `saddle_free` says which Newton, see :func:`newton_step`."""
     here, gradient, hessian = derivatives(landscape, theta)
-    downhill, newton = gradient_step(gradient), newton_step(gradient, hessian)
+    downhill, newton = gradient_step(gradient), newton_step(gradient, hessian, saddle_free=saddle_free)
     lengths = torch.logspace(-3, 1, 21, dtype=theta.dtype, device=theta.device)
     damping = 2.0 ** torch.arange(-6, 4, dtype=theta.dtype, device=theta.device)
     length, value = line_search(landscape, theta, downhill, lengths)

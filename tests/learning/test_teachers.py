@@ -57,6 +57,11 @@ def test_newton_step_solves_the_system_of_the_absolute_hessian(generator: torch.
     torch.testing.assert_close(newton_step(gradient, hessian)[near], expected[near], rtol=1e-6, atol=1e-8)
     assert ((newton_step(gradient, hessian) * gradient).sum(-1) < 0).all()  # a way down, always
 
+    plain = -torch.linalg.solve(hessian, gradient)  # the paper's
+    step = newton_step(gradient, hessian, saddle_free=False)
+    torch.testing.assert_close(step[near], plain[near], rtol=1e-6, atol=1e-8)
+    assert ((step * gradient).sum(-1) > 0).sum() > 10  # it climbs at times
+
 
 @pytest.mark.parametrize("scale", [1e-200, 1e-30, 1.0, 1e30])
 def test_newton_step_is_finite_whatever_the_hessian(scale: float) -> None:
