@@ -18,12 +18,14 @@ from conf.errors import user_errors
 from conf.run_folder import LAST_CHECKPOINT, make_writable, versions_of, write_provenance
 from conf.schema import import_object
 from rover.evaluation.cache import digest, source_digest
+from rover.evaluation.page import build_index
 
 
 def evaluate(loaded: Loaded) -> Any:
     """Run one experiment from a validated config.
 
-    A config with an ``output_dir`` gets ``config.yaml`` and ``versions.json`` written there beside the results.
+    A config with an ``output_dir`` gets ``config.yaml`` and ``versions.json`` written there beside the results, and the
+    page of all results, ``index.html``, is built in the folder above it.
 
     Raises:
         UserError: if the input (a weights file, a folder, a cache) is wrong.
@@ -35,7 +37,10 @@ def evaluate(loaded: Loaded) -> Any:
     experiment = EXPERIMENTS[loaded.task]
     with user_errors(loaded.task):
         run = import_object(experiment.run)
-    return run(loaded.config, train_once) if experiment.trains else run(loaded.config)
+    figures = run(loaded.config, train_once) if experiment.trains else run(loaded.config)
+    if folder is not None and (Path(folder) / "summary.json").is_file():
+        print(f"summary: {Path(folder) / 'summary.md'}, page: {build_index(Path(folder).parent)}")
+    return figures
 
 
 def train_once(yaml: str, overrides: Sequence[str], folder: Path) -> dict[str, float]:

@@ -154,4 +154,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         config="rover.evaluation.experiments.suite:SuiteConfig",
         run="rover.evaluation.experiments.suite:run",
     ),
+    "checks": Experiment(
+        config="rover.evaluation.experiments.checks:ChecksConfig",
+        run="rover.evaluation.experiments.checks:run",
+    ),
 }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
+from rover.evaluation.curves import AXES, Axis, Profile, longer, profiles
 from rover.evaluation.figures import label
 from rover.evaluation.protocol import Entrant, Job, execute
 from rover.evaluation.report import Table
@@ -18,6 +20,12 @@ from rover.landscapes.base import Landscape
 
 Runs = Mapping[str, Mapping[str, Run]]  # problem -> entrant -> runs
 T = TypeVar("T")
+
+READING = (
+    "Thick: median, dotted: geometric mean; by evaluations and by seconds each optimiser under the budget (rounds or "
+    "evaluations) that takes it further;"
+)
+"""How to read a convergence figure; what is shaded follows."""
 Problem = tuple[Landscape, Tensor]  # B instances and their starts (B, d)
 
 
@@ -34,6 +42,7 @@ class ComparisonConfig:
         workers: processes.
         smoke: a small version that ends within half a minute, written to ``<output_dir>/smoke``.
         tuning_budget: at most this many points of each entrant's grid; null tries all.
+        title: heading of the report; null is the experiment's own.
         entrants: who takes part, by the name that is shown.
         drawn: the entrants in the figures; empty draws all.
     """
@@ -46,6 +55,7 @@ class ComparisonConfig:
     workers: int = 1
     smoke: bool = False
     tuning_budget: int | None = None
+    title: str | None = None
     entrants: dict[str, Entrant] = field(default_factory=dict)
     drawn: list[str] = field(default_factory=list)
 
@@ -63,17 +73,21 @@ class ComparisonConfig:
             self.tuning_budget, self.workers = 1, 1  # starting processes would take longer than the work
             self.output_dir = self.output_dir if self.output_dir.endswith("/smoke") else f"{self.output_dir}/smoke"
 
+    @property
+    def command(self) -> str:
+        """How to make the report again; a config file has the name of its output folder."""
+        name = Path(self.output_dir.removesuffix("/smoke")).name
+        return f"python evaluate.py --config {name}.yaml" + " smoke=true" * self.smoke
+
     def able_entrants(self) -> tuple[dict[str, Entrant], list[str]]:
         """Those who can run, and a sentence about each who cannot (a policy that is not there)."""
         if not self.entrants:
             raise ValueError("`entrants` is empty: nothing to compare")
         able = {name: e for name, e in self.entrants.items() if e.missing_policy is None}
-        notes = [
-            f"{label(name)} was left out: there are no weights {e.missing_policy!r}."
-            for name, e in self.entrants.items()
-            if e.missing_policy is not None
+        missing = [
+            f"{label(name)} (no weights {e.missing_policy!r})" for name, e in self.entrants.items() if name not in able
         ]
-        return able, notes
+        return able, [f"Left out: {', '.join(missing)}."] if missing else []
 
     def compare(
         self,
@@ -104,6 +118,28 @@ class ComparisonConfig:
     def to_draw(self, runs: Mapping[str, T]) -> dict[str, T]:
         """The entrants that figures show."""
         return {name: run for name, run in runs.items() if not self.drawn or name in self.drawn}
+
+
+def by_axis(config: ComparisonConfig, by_rounds: Runs, by_evaluations: Runs) -> dict[str, dict[Axis, dict[str, Run]]]:
+    """What a convergence figure shows: problem -> axis -> entrant -> the runs that go further along this axis."""
+    return {
+        problem: {
+            axis: {
+                name: longer(run, by_evaluations[problem][name], axis) for name, run in config.to_draw(entrants).items()
+            }
+            for axis in AXES
+        }
+        for problem, entrants in by_rounds.items()
+    }
+
+
+def found_profiles(
+    config: ComparisonConfig, by_rounds: Runs, by_evaluations: Runs, targets: Sequence[float]
+) -> dict[Axis, dict[str, Profile]]:
+    """Share of (problem, run, target) solved against each axis: axis -> entrant -> (cost, share)."""
+    drawn = by_axis(config, by_rounds, by_evaluations)
+    names = list(config.to_draw(next(iter(by_rounds.values()))))
+    return {axis: profiles({n: [drawn[p][axis][n] for p in drawn] for n in names}, targets, axis) for axis in AXES}
 
 
 def overview(runs: Runs, title: str, note: str = "") -> Table:
@@ -149,7 +185,7 @@ def details(runs: Mapping[str, Run], title: str, targets: Sequence[float] = TARG
         row += [int(np.median(run.evaluations[:, -1])), int(np.median(run.derivatives[:, -1]))]
         row += [float(np.median(run.seconds[:, -1])), _hyper(run)]
         rows.append(row)
-    return Table(title, columns, rows, "Medians over the runs, 95 % bootstrap intervals in brackets.")
+    return Table(title, columns, rows, "Medians over the runs, 95 % bootstrap intervals in brackets.", detail=True)
 
 
 def _hyper(run: Run) -> str:

@@ -7,7 +7,7 @@ would otherwise be the whole mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,6 +17,9 @@ from rover.evaluation.runs import Array, Run
 
 Axis = Literal["rounds", "evaluations", "seconds"]
 AXES: tuple[Axis, ...] = get_args(Axis)
+
+Profile = tuple[Array, Array]
+"""Costs ``(K,)`` and the share of targets that were solved by then ``(K,)``."""
 
 SMALLEST = 1e-16
 """Gaps below this are drawn and scored as this: double precision sees no further."""
@@ -60,6 +63,29 @@ def solved_profile(runs: Sequence[Run], targets: Sequence[float], axis: Axis, x:
     """Share of (run, target) pairs solved when ``x`` had been spent: ``(K,) -> (K,)``, the COCO data profile."""
     gaps = np.concatenate([gaps_at(run, axis, x) for run in runs])  # (R, K)
     return (gaps[..., None] <= np.asarray(targets)).mean((0, 2))
+
+
+def profiles(runs: Mapping[str, Sequence[Run]], targets: Sequence[float], axis: Axis) -> dict[str, Profile]:
+    """The data profile of each entrant, from its first round to the end of its longest run: entrant -> (cost, share).
+
+    A run that never reaches a target is censored: it counts among all, and is never solved.
+    """
+    result = {}
+    for name, several in runs.items():
+        firsts = np.concatenate([cost(run, axis)[:, min(1, run.rounds)] for run in several])
+        begin = 1.0 if axis == "evaluations" else max(float(np.median(firsts)), 1e-6)
+        end = max(*(float(np.max(cost(run, axis)[:, -1])) for run in several), 2 * begin)
+        x = np.arange(int(end) + 1) if axis == "rounds" else np.geomspace(begin, end, 80)
+        result[name] = x, solved_profile(several, targets, axis, x)
+    return result
+
+
+def longer(by_rounds: Run, by_evaluations: Run, axis: Axis) -> Run:
+    """Of the runs of one method under two budgets, those whose curve against ``axis`` goes further."""
+    if axis == "rounds":
+        return by_rounds
+    ends = [float(np.median(cost(run, axis)[:, -1])) for run in (by_rounds, by_evaluations)]
+    return by_evaluations if ends[1] > ends[0] else by_rounds
 
 
 def curve(run: Run, axis: Axis, x: Array | None = None, points: int = 60) -> Curve:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rover.evaluation.curves import AXES, SMALLEST, Axis, curve
+from rover.evaluation.curves import SMALLEST, Axis, curve
 from rover.evaluation.runs import Run
 
 Shade = Literal["envelope", "quartiles", "none"]
@@ -53,21 +53,17 @@ def label(name: str) -> str:
 
 
 def convergence_figure(
-    panels: Mapping[str, Mapping[str, Run]],
+    panels: Mapping[str, Mapping[Axis, Mapping[str, Run]]],
     *,
     title: str,
-    axes: Sequence[Axis] = AXES,
     shade: Shade = "envelope",
-    note: str = "",
 ) -> Any:
-    """One column a problem, one row an axis.
+    """One row a problem, one column an axis.
 
     Args:
-        panels: problem -> entrant -> runs.
+        panels: problem -> axis -> entrant -> runs.
         title: over the figure.
-        axes: the rows.
         shade: between the extremes or the quartiles of the runs, or nothing.
-        note: small print below.
 
     Returns:
         A matplotlib ``Figure``; :func:`save` writes it.
@@ -75,30 +71,27 @@ def convergence_figure(
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
-    figure = Figure(figsize=(3.6 * len(panels) + 0.6, 2.9 * len(axes) + 1.5), layout="constrained")
-    grid = figure.subplots(len(axes), len(panels), squeeze=False, sharey="col")
-    entrants = list(dict.fromkeys(name for runs in panels.values() for name in runs))
+    axes = list(next(iter(panels.values())))
+    figure = Figure(figsize=(3.7 * len(axes) + 0.6, 2.5 * len(panels) + 1.3), layout="constrained")
+    grid = figure.subplots(len(panels), len(axes), squeeze=False, sharey="row")
+    entrants = list(dict.fromkeys(name for columns in panels.values() for runs in columns.values() for name in runs))
     styles = dict(zip(entrants, _styles(entrants), strict=True))
-    for column, (problem, runs) in enumerate(panels.items()):
-        for row, axis in enumerate(axes):
+    for row, (problem, columns) in enumerate(panels.items()):
+        for column, (axis, runs) in enumerate(columns.items()):
             panel = grid[row][column]
             for name, run in runs.items():
                 _draw(panel, run, axis, styles[name], shade, label(name))
             panel.set_yscale("log")
-            panel.set_xlabel(_AXIS_LABELS[axis])
             panel.yaxis.set_minor_locator(NullLocator())  # nine a decade: over ten decades they only cost time
             panel.grid(True, which="major", alpha=0.25, linewidth=0.6)
             if axis != "rounds":
                 panel.set_xscale("log")
                 panel.xaxis.set_minor_locator(NullLocator())
-            if row == 0:
-                panel.set_title(problem)
-            if column == 0:
-                panel.set_ylabel("gap to the minimum")
-        _limit(grid[0][column], runs.values())
-    handles, names = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 2 * len(panels), 6), frameon=False)
-    figure.suptitle(title + (f"\n{note}" if note else ""), fontsize=11)
+            if row == len(panels) - 1:
+                panel.set_xlabel(_AXIS_LABELS[axis])
+        grid[row][0].set_ylabel(f"{problem}\ngap to the minimum")
+        _limit(grid[row][0], [run for runs in columns.values() for run in runs.values()])
+    _legend(figure, grid[0][0], title)
     return figure
 
 
@@ -106,7 +99,7 @@ def profile_figure(profiles: Mapping[Axis, Mapping[str, tuple[np.ndarray, np.nda
     """Share of targets solved (COCO's data profiles), one panel an axis: axis -> entrant -> (cost, share)."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(profiles), 4.6), layout="constrained")
+    figure = Figure(figsize=(3.7 * len(profiles) + 0.6, 4.6), layout="constrained")
     panels = figure.subplots(1, len(profiles), squeeze=False, sharey=True)[0]
     entrants = list(dict.fromkeys(name for lines in profiles.values() for name in lines))
     styles = dict(zip(entrants, _styles(entrants), strict=True))
@@ -119,10 +112,14 @@ def profile_figure(profiles: Mapping[Axis, Mapping[str, tuple[np.ndarray, np.nda
         if axis != "rounds":
             panel.set_xscale("log")
     panels[0].set_ylabel("share solved")
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), frameon=False)
-    figure.suptitle(title, fontsize=11)
+    _legend(figure, panels[0], title)
     return figure
+
+
+def _legend(figure: Any, panel: Any, title: str) -> None:
+    handles, names = panel.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
+    figure.suptitle(title, fontsize=11)
 
 
 def _styles(names: Sequence[str]) -> list[dict[str, Any]]:

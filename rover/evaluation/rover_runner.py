@@ -108,6 +108,7 @@ def run_minimize(
     rounds: int,
     seed: int = 0,
     policy: str | Policy = "default",
+    frame: str | None = None,
     step: Range | None = None,
     window: Range | None = None,
     restarts: int = 0,
@@ -127,6 +128,7 @@ def run_minimize(
         rounds: ``maxiter``.
         seed: instance b runs with its own stream of ``(seed, b)``.
         policy: a name, a path or a policy.
+        frame: another frame rule than the policy's own, ``none`` for the paper's.
         step: range of the initial step size in box widths (log-uniform); ``None`` is ``minimize``'s own choice.
         window: range of the initial half-width of the grid in box widths; ``None`` is ``minimize``'s own choice.
         restarts: with any, the convergence stops are on, so that a converged rover starts again elsewhere.
@@ -138,9 +140,9 @@ def run_minimize(
     import rover
 
     name = policy if isinstance(policy, str) else "given"
-    hyper = {"policy": name, "step": step, "window": window, "restarts": restarts, **options}
+    hyper = {"policy": name, "frame": frame, "step": step, "window": window, "restarts": restarts, **options}
     stops: dict[str, Any] = {} if restarts else {"xatol": 0.0, "fatol": 0.0}
-    loaded = load(policy)
+    loaded = with_frame(load(policy), frame)
     one_box = bool((problem.lower == problem.lower[:1]).all() and (problem.upper == problem.upper[:1]).all())
     if problem.batch_size > 1 and problem.dim == 2 and (one_box or not bounded) and not (noisy or restarts):
         alike = step is None and window is None and max_evaluations is None

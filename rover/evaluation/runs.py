@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,16 +59,18 @@ class Run:
     def __len__(self) -> int:
         return self.best.shape[0]
 
-    def truncated(self, *, rounds: int | None = None, evaluations: int | None = None) -> Run:
-        """The same runs as if stopped at a round, or before the round that would pass a number of evaluations."""
+    def truncated(
+        self, *, rounds: int | None = None, evaluations: int | None = None, seconds: float | None = None
+    ) -> Run:
+        """The same runs as if stopped at a round, or before the one that would pass a number of evaluations or a time."""
         run = self
         if rounds is not None:
             keep = slice(None, rounds + 1)
             run = run.map_columns(lambda column: column[:, keep])
-        if evaluations is not None:
-            index = np.minimum(np.arange(run.rounds + 1), (run.evaluations <= evaluations).sum(1, keepdims=True) - 1)
-            index = np.maximum(index, 0)
-            run = run.map_columns(lambda column: np.take_along_axis(column, index, 1))
+        for spent, limit in ((run.evaluations, evaluations), (run.seconds, seconds)):
+            if limit is not None:
+                index = np.minimum(np.arange(run.rounds + 1), (spent <= limit).sum(1, keepdims=True) - 1)
+                run = run.map_columns(partial(np.take_along_axis, indices=np.maximum(index, 0), axis=1))
         return run
 
     def map_columns(self, fn: Callable[[Array], Array]) -> Run:

@@ -113,6 +113,7 @@ def solved_share(
     *,
     rounds: int | None = None,
     evaluations: int | None = None,
+    seconds: float | None = None,
     scales: Sequence[Array] | None = None,
     seed: int = 0,
 ) -> Estimate:
@@ -123,13 +124,14 @@ def solved_share(
         targets: gaps, multiplied by the scale of the instance.
         rounds: budget in rounds; ``None`` for no limit.
         evaluations: budget in evaluations; ``None`` for no limit.
+        seconds: budget in seconds; ``None`` for no limit.
         scales: for each function ``(R,)``, what a gap of 1 is on each instance; 1 by default.
         seed: of the bootstrap, which resamples (function, instance) pairs.
     """
     rows = []
     for i, run in enumerate(runs):
         scale = np.ones(len(run)) if scales is None else np.asarray(scales[i])
-        final = run.truncated(rounds=rounds, evaluations=evaluations).best[:, -1]
+        final = run.truncated(rounds=rounds, evaluations=evaluations, seconds=seconds).best[:, -1]
         rows.append(final[:, None] <= np.asarray(targets) * scale[:, None])
     return bootstrap(np.concatenate(rows), seed=seed)
 

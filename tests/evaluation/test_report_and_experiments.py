@@ -6,10 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from rover.evaluation.experiments import meta_test, prototypes, suite
+from rover.evaluation.baselines_gradient import gradient_and_hessian
+from rover.evaluation.curves import AXES
+from rover.evaluation.document import refresh
+from rover.evaluation.experiments import checks, meta_test, prototypes, suite
 from rover.evaluation.figures import convergence_figure, label, profile_figure, save
+from rover.evaluation.page import build_index
 from rover.evaluation.protocol import Entrant
-from rover.evaluation.report import Plot, Report, Table, build_index, format_cell, markdown_table, write_report
+from rover.evaluation.report import Plot, Report, Table, format_cell, markdown_table, write_report
 from rover.evaluation.runs import Run
 from rover.evaluation.scores import Estimate
 
@@ -44,20 +48,41 @@ def test_prototypes(tmp_path):
     config = small(prototypes.PrototypesConfig, tmp_path, modalities=["quadratic", "plateau"])
     headline = prototypes.run(config)
     assert headline["quadratic"]["newton"] < 1e-3 < headline["quadratic"]["nelder_mead"]
-    check_output(tmp_path / "out" / "smoke", ["figure4.png", "statistics.png"])
+    check_output(tmp_path / "out" / "smoke", ["figure4.png", "statistics.png", "found.png"])
 
 
 def test_meta_test(tmp_path):
     headline = meta_test.run(small(meta_test.MetaTestConfig, tmp_path, functions=["beale", "mccormick"]))
     assert set(headline) == {"perturbed", "uniform"} and set(headline["uniform"]) == {"beale", "mccormick"}
-    check_output(tmp_path / "out" / "smoke", ["figure5.png", "uniform.png"])
+    check_output(tmp_path / "out" / "smoke", ["figure5.png", "uniform.png", "found_perturbed.png", "found_uniform.png"])
 
 
 def test_suite(tmp_path):
     names = ["booth", "leon"]
-    headline = suite.run(small(suite.SuiteConfig, tmp_path, functions=names, noise=[0.0, 0.1]))
+    headline = suite.run(small(suite.SuiteConfig, tmp_path, functions=names, noise=[0.0, 0.1], reference="newton"))
     assert headline["0"]["newton"] > headline["0"]["nelder_mead"] > 0
+    titles = [t["title"] for t in json.loads((tmp_path / "out/smoke/summary.json").read_text())["tables"]]
+    assert sum(title.startswith("True gap after 6 rounds") for title in titles) == 2
     check_output(tmp_path / "out" / "smoke", ["profiles_0.png", "profiles_0.1.png"])
+
+
+def test_checks(tmp_path):
+    headline = checks.run(small(checks.ChecksConfig, tmp_path))
+    assert headline["free"]["quadratic"]["newton"] < 1e-8 < headline["free"]["quadratic"]["nelder_mead"]
+    check_output(tmp_path / "out" / "smoke", [])
+
+
+@pytest.mark.parametrize("boxed", [True, False])
+def test_rotated_bowls_have_their_condition_their_minimiser_and_their_start(boxed):
+    problem, start = checks.rotated("quadratic", 6, boxed=boxed, condition=1e4, seed=3)
+    _, hessian = gradient_and_hessian(problem, start)
+    assert np.linalg.cond(hessian.numpy()) == pytest.approx(1e4, rel=1e-6)
+    assert (problem.minimizer - 3).abs().max() < 1e-12
+    assert len(set(start[:, 0].tolist())) == 6
+    if boxed:
+        place = (problem.minimizer - problem.lower) / (problem.upper - problem.lower)
+        assert ((place > 0.05) & (place < 0.95)).all() and ((place - 0.5).abs() > 0.05).all()
+        assert ((start >= problem.lower) & (start <= problem.upper)).all()
 
 
 def test_judged_and_tuning_starts_differ():
@@ -79,6 +104,8 @@ def test_judged_and_tuning_starts_differ():
         (suite.SuiteConfig, {"functions": ["well"]}, "`functions`"),  # in the evaluation half only
         (suite.SuiteConfig, {"drawn": ["nobody"]}, "`drawn`"),
         (suite.SuiteConfig, {"rounds": 0}, "`rounds`"),
+        (checks.ChecksConfig, {"runs": 0}, "`runs`"),
+        (checks.ChecksConfig, {"checks": {"bowl": checks.Check(1, 1.0)}}, "`checks`"),
     ],
 )
 def test_settings_out_of_range_are_named(tmp_path, config, wrong, message):
@@ -101,7 +128,7 @@ def test_cells():
 
 
 def test_a_report_survives_json_and_html(tmp_path):
-    save(convergence_figure({"p": {"rover": fake_run()}}, title="t"), tmp_path / "one" / "f.png")
+    save(convergence_figure({"p": {"rounds": {"rover": fake_run()}}}, title="t"), tmp_path / "one" / "f.png")
     rows = [["<b>", Estimate(1.0, 0.5, math.inf), math.inf]]
     report = Report("one", "A & B", "python x", ["text"], [Table("T", ["a", "b", "c"], rows)], [Plot("f.png", "cap")])
     path = write_report(report, tmp_path / "one")
@@ -113,11 +140,32 @@ def test_a_report_survives_json_and_html(tmp_path):
         build_index(tmp_path / "empty")
 
 
+def test_a_document_gets_its_tables_and_pictures(tmp_path):
+    save(profile_figure({"rounds": {"rover": (np.arange(2), np.arange(2))}}, title="t"), tmp_path / "results/one/f.png")
+    table = Table("Median after 30 rounds", ["a", "b"], [["x", Estimate(1.0, 0.5, math.inf)], ["y", math.inf]])
+    write_report(Report("one", "A", "c", [], [table], [Plot("f.png", "cap")]), tmp_path / "results" / "one")
+    document = tmp_path / "docs" / "results.md"
+    document.parent.mkdir()
+    blocks = (
+        "table one: Median -->\nold\n<!-- end -->\nkept\n<!-- figure one: f.png -->\n<!-- end -->\n<!-- table two: T"
+    )
+    document.write_text(f"<!-- {blocks} -->\nold two\n<!-- end -->\n")
+    assert refresh(document, tmp_path / "results") == ["two: T"]
+    text = document.read_text()
+    assert "| x | 1 [0.5, > budget] |" in text and "| y | > budget |" in text
+    assert "old\n" not in text and "old two" in text and "\nkept\n" in text and "![cap](images/one_f.png)" in text
+    assert (document.parent / "images" / "one_f.png").read_bytes().startswith(b"\x89PNG")
+    assert refresh(document, tmp_path / "results") and document.read_text() == text, "the second time changes nothing"
+    document.write_text("<!-- table one: Mean -->\n<!-- end -->\n")
+    with pytest.raises(ValueError, match="has no table 'Mean'; it has"):
+        refresh(document, tmp_path / "results")
+
+
 def test_figures_show_every_entrant_and_survive_what_ran_away(tmp_path):
     away = fake_run("newton")
     away.best[:, 1:] = np.inf
-    panels = {"a": {"newton": away, "rover": fake_run()}, "b": {"newton": fake_run(), "cma_es": fake_run(scale=0)}}
-    figure = convergence_figure(panels, title="t", shade="quartiles")
+    runs = {"a": {"newton": away, "rover": fake_run()}, "b": {"newton": fake_run(), "cma_es": fake_run(scale=0)}}
+    figure = convergence_figure({p: dict.fromkeys(AXES, r) for p, r in runs.items()}, title="t", shade="quartiles")
     assert len(figure.axes) == 6
     assert {line.get_label() for line in figure.axes[0].lines} >= {"Newton", "rover"}
     assert save(figure, tmp_path / "f.png").stat().st_size > 10_000

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rover.evaluation.curves import curve, gaps_at, log_gap
+from rover.evaluation.curves import curve, gaps_at, log_gap, longer, profiles
 from rover.evaluation.runs import Run, concatenate
 from rover.evaluation.scores import (
     bootstrap,
@@ -83,6 +83,7 @@ def test_solved_share_by_hand():
     assert solved_share([HAND], targets, rounds=1).value == pytest.approx(3 / 6)
     assert solved_share([HAND], targets, evaluations=20).value == pytest.approx(3 / 6)
     assert solved_share([HAND], targets, evaluations=0).value == 0
+    assert solved_share([HAND], targets, seconds=0.6).value == pytest.approx(3 / 6)
     assert solved_share([HAND], targets, scales=[np.full(3, 100.0)]).value == pytest.approx(5 / 6)
     assert solved_share([HAND, make_run([[9.0, 9.0]])], targets).value == pytest.approx(4 / 8)
 
@@ -107,6 +108,14 @@ def test_curves_ask_for_the_gap_by_then():
     np.testing.assert_allclose(line.mean[3], (1e-3 * 0.5 * 1e-9) ** (1 / 3))
     with pytest.raises(ValueError, match="`axis`"):
         curve(HAND, "evals")
+
+
+def test_profiles_count_censored_runs_and_longer_takes_the_longer_run():
+    found = profiles({"a": [HAND], "b": [make_run([[1.0, 0.1]])]}, [1e-2], "rounds")
+    np.testing.assert_allclose(found["a"][1], [0, 1 / 3, 2 / 3, 2 / 3])
+    np.testing.assert_allclose(found["b"][1], [0, 0, 0])
+    short = HAND.truncated(rounds=1)
+    assert longer(short, HAND, "evaluations") is HAND and longer(short, HAND, "rounds") is short
 
 
 def test_gaps_are_floored_and_infinity_stays():

@@ -13,14 +13,31 @@ from typing import Any
 
 import torch
 
-from rover.evaluation.comparison import ComparisonConfig, Problem, details, hyper_of, medians, overview, share_table
-from rover.evaluation.figures import convergence_figure, save
+from rover.evaluation.comparison import (
+    READING,
+    ComparisonConfig,
+    Problem,
+    by_axis,
+    details,
+    found_profiles,
+    hyper_of,
+    medians,
+    overview,
+    share_table,
+)
+from rover.evaluation.figures import Shade, convergence_figure, profile_figure, save
 from rover.evaluation.protocol import perturbed_starts, uniform_starts
 from rover.evaluation.report import Plot, Report, Table, provenance, write_report
 from rover.evaluation.rover_runner import run_minimize
 from rover.evaluation.runs import Run
 from rover.landscapes.test_functions import TEST_FUNCTIONS
 from rover.policy import Policy
+
+FIGURES: dict[str, tuple[str, Shade]] = {
+    "perturbed": ("figure5.png", "envelope"),
+    "uniform": ("uniform.png", "quartiles"),
+}
+"""Protocol -> file and what is shaded."""
 
 _PURPOSES = {"judged": 0, "tuning": 1}
 
@@ -121,24 +138,24 @@ def _report(
 ) -> dict[str, Any]:
     folder = Path(config.output_dir)
     captions = {
-        "perturbed": f"{config.perturbations} perturbed starts (Figure 5). Thick: median, dotted: geometric mean, "
-        "shaded: envelope.",
-        "uniform": f"{config.uniform} uniform starts in the box. Thick: median, dotted: geometric mean, "
-        "shaded: quartiles.",
+        "perturbed": f"{config.perturbations} perturbed starts (Figure 5).",
+        "uniform": f"{config.uniform} uniform starts in the box.",
     }
     plots, tables = [], []
     for protocol, runs in by_rounds.items():
-        file = "figure5.png" if protocol == "perturbed" else "uniform.png"
-        panels = {function: config.to_draw(entrants) for function, entrants in runs.items()}
-        shade = "envelope" if protocol == "perturbed" else "quartiles"
-        title = captions[protocol].split(" Thick")[0]
-        save(convergence_figure(panels, title=title, shade=shade), folder / file)  # type: ignore[arg-type]
-        plots.append(Plot(file, captions[protocol]))
+        file, shade = FIGURES[protocol]
+        panels = by_axis(config, runs, by_evaluations[protocol])
+        save(convergence_figure(panels, title=captions[protocol], shade=shade), folder / file)
+        plots.append(Plot(file, f"{captions[protocol]} {READING} shaded: {shade}."))
         found_in = f"Runs within {config.target:g} of the global minimum, {protocol} starts"
         tables += [
             share_table(runs, config.target, f"{found_in}, {config.rounds} rounds"),
             overview(runs, f"Median gap after {config.rounds} rounds (place), {protocol} starts"),
         ]
+        found = found_profiles(config, runs, by_evaluations[protocol], [config.target])
+        title = f"Share of (function, run) within {config.target:g} of the global minimum, {protocol} starts."
+        save(profile_figure(found, title=title), folder / f"found_{protocol}.png")
+        plots.append(Plot(f"found_{protocol}.png", f"{title} Runs that never come so near count as not found."))
     for protocol, runs in by_evaluations.items():
         found_in = f"Runs within {config.target:g} of the global minimum, {protocol} starts"
         tables += [
@@ -149,7 +166,7 @@ def _report(
     report = Report(
         name=folder.name,
         title="Figure 5: the meta-test",
-        command="python evaluate.py --config meta_test.yaml" + (" smoke=true" if config.smoke else ""),
+        command=config.command,
         paragraphs=[
             "The six functions of F_test, each in its box. Hand-designed optimisers are tuned for each function on "
             f"{config.tuning_starts} other starts, for the budget in question; the rover is not tuned.",

@@ -13,11 +13,23 @@ from typing import Any
 
 import torch
 
-from rover.evaluation.comparison import ComparisonConfig, Problem, details, hyper_of, medians, overview, share_table
-from rover.evaluation.figures import convergence_figure, save
+from rover.evaluation.comparison import (
+    READING,
+    ComparisonConfig,
+    Problem,
+    by_axis,
+    details,
+    found_profiles,
+    hyper_of,
+    medians,
+    overview,
+    share_table,
+)
+from rover.evaluation.figures import Shade, convergence_figure, profile_figure, save
 from rover.evaluation.protocol import perturbed_starts, repeat
 from rover.evaluation.report import Plot, Report, provenance, write_report
 from rover.evaluation.runs import Run
+from rover.evaluation.scores import TARGETS
 from rover.landscapes import MODALITIES, sample_prototypes
 
 
@@ -76,44 +88,50 @@ def run(config: PrototypesConfig) -> dict[str, Any]:
 
     by_rounds = compare(held_out, "held-out instances, by rounds", rounds=config.rounds)
     one_instance = compare(perturbed, "one instance, by rounds", rounds=config.rounds)
-    by_evaluations = compare(
-        held_out, "held-out instances, by evaluations", rounds=config.evaluations, max_evaluations=config.evaluations
-    )
-    return _report(config, notes, by_rounds, one_instance, by_evaluations)
+    budget = {"rounds": config.evaluations, "max_evaluations": config.evaluations}
+    one_by_evaluations = compare(perturbed, "one instance, by evaluations", **budget)
+    by_evaluations = compare(held_out, "held-out instances, by evaluations", **budget)
+    return _report(config, notes, by_rounds, by_evaluations, one_instance, one_by_evaluations)
 
 
 def _report(
     config: PrototypesConfig,
     notes: list[str],
     by_rounds: dict[str, dict[str, Run]],
-    one_instance: dict[str, dict[str, Run]],
     by_evaluations: dict[str, dict[str, Run]],
+    one_instance: dict[str, dict[str, Run]],
+    one_by_evaluations: dict[str, dict[str, Run]],
 ) -> dict[str, Any]:
     folder = Path(config.output_dir)
-    drawings = {
-        "figure4.png": (
-            one_instance,
+    pictures: list[tuple[str, Shade, dict[str, dict[str, Run]], dict[str, dict[str, Run]], str]] = [
+        (
+            "figure4.png",
             "envelope",
-            f"One instance a modality, {config.perturbations} perturbed starts (Figure 4). "
-            "Thick: median, dotted: geometric mean, shaded: envelope.",
+            one_instance,
+            one_by_evaluations,
+            f"One instance a modality, {config.perturbations} perturbed starts (Figure 4).",
         ),
-        "statistics.png": (
-            by_rounds,
+        (
+            "statistics.png",
             "quartiles",
-            f"{config.instances} held-out instances a modality. "
-            "Thick: median, dotted: geometric mean, shaded: quartiles.",
+            by_rounds,
+            by_evaluations,
+            f"{config.instances} held-out instances a modality.",
         ),
-    }
+    ]
     plots = []
-    for file, (runs, shade, caption) in drawings.items():
-        panels = {modality: config.to_draw(entrants) for modality, entrants in runs.items()}
-        save(convergence_figure(panels, title=caption.split(" Thick")[0], shade=shade), folder / file)  # type: ignore[arg-type]
-        plots.append(Plot(file, caption))
+    for file, shade, *runs, title in pictures:
+        save(convergence_figure(by_axis(config, *runs), title=title, shade=shade), folder / file)
+        plots.append(Plot(file, f"{title} {READING} shaded: {shade}."))
+    found = found_profiles(config, by_rounds, by_evaluations, TARGETS)
+    title = f"Share of (modality, instance, target) solved, targets {', '.join(f'{t:g}' for t in TARGETS)}."
+    save(profile_figure(found, title=title), folder / "found.png")
+    plots.append(Plot("found.png", f"{title} Runs that never reach a target count as not solved."))
     noise = "with the noise of the fields" if config.noisy else "without noise"
     report = Report(
         name=folder.name,
         title="Figure 4: the prototypes",
-        command="python evaluate.py --config prototypes.yaml" + (" smoke=true" if config.smoke else ""),
+        command=config.command,
         paragraphs=[
             f"Optimisers on held-out instances of F_train, evaluated {noise}; every gap is the true one. "
             "Gradient descent, Nesterov and Newton see exact derivatives; all hand-designed optimisers are tuned on "

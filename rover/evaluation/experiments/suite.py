@@ -17,16 +17,17 @@ import torch
 
 from rover.evaluation.cache import RunCache
 from rover.evaluation.comparison import ComparisonConfig
-from rover.evaluation.curves import AXES, Axis, cost, solved_profile
+from rover.evaluation.curves import AXES, Axis, profiles
 from rover.evaluation.figures import label, profile_figure, save
 from rover.evaluation.protocol import Entrant, execute, fingerprint, run_entrant, source_key
 from rover.evaluation.report import Plot, Report, Table, provenance, write_report
 from rover.evaluation.runs import Run, concatenate
-from rover.evaluation.scores import solved_share
+from rover.evaluation.scores import bootstrap, solved_share
 from rover.evaluation.tuning import grid_points
 from rover.landscapes.suite import TARGETS, Split, SuiteProblem, function_names, suite
 
 _EASY_ROUNDS = 30
+_SECONDS = (0.1, 1.0)
 
 
 @dataclass
@@ -38,6 +39,7 @@ class SuiteConfig(ComparisonConfig):
         instances: of each function.
         functions: a subset of the half's functions; empty takes all.
         noise: standard deviations of the evaluation noise, in units of each problem's local range; one table each.
+        reference: the entrant with which the true gaps of the others are compared.
     """
 
     rounds: int = 60
@@ -46,6 +48,7 @@ class SuiteConfig(ComparisonConfig):
     instances: int = 5
     functions: list[str] = field(default_factory=list)
     noise: list[float] = field(default_factory=lambda: [0.0])
+    reference: str = "cma_es_batch"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -110,24 +113,21 @@ def run(config: SuiteConfig) -> dict[str, Any]:
         suffix = f", noise {noise:.0%} of the local range" if noise else ", no noise"
         table = _solved_table(config, by_rounds, by_evaluations, f"Share of targets solved{suffix}")
         tables += [table, _category_table(config, by_rounds, categories, suffix)]
-        if noise:
-            tables.append(
-                _median_table(by_rounds, f"Median true gap after {_first_budget(config)} rounds{suffix}", config)
-            )
+        if config.reference in by_rounds:
+            tables.append(_reference_table(config, by_rounds, suffix))
         file = f"profiles_{noise:g}.png"
-        profiles = {
-            axis: _profiles(config.to_draw(by_evaluations if axis == "evaluations" else by_rounds), axis)
-            for axis in AXES
+        lines = {
+            axis: profiles(config.to_draw(_along(axis, by_rounds, by_evaluations)), TARGETS, axis) for axis in AXES
         }
-        save(profile_figure(profiles, title=f"Share of (function, instance, target) solved{suffix}"), folder / file)
+        save(profile_figure(lines, title=f"Share of (function, instance, target) solved{suffix}"), folder / file)
         plots.append(Plot(file, f"Share of targets solved against rounds, evaluations and seconds{suffix}."))
         headline[f"{noise:g}"] = {
             name: solved_share(runs, TARGETS, rounds=config.rounds).value for name, runs in by_rounds.items()
         }
     report = Report(
         name=folder.name,
-        title=f"The development suite, {config.split} half",
-        command="python evaluate.py --config suite.yaml" + (" smoke=true" if config.smoke else ""),
+        title=config.title or f"The development suite, {config.split} half",
+        command=config.command,
         paragraphs=[
             f"{len(categories)} functions, {config.instances} instances each, randomly rotated, shifted and scaled. "
             f"Targets: {TARGETS[0]:g} to {TARGETS[-1]:g} of the median gap in the box. "
@@ -194,11 +194,13 @@ def _solved_table(
     rounds = sorted({_first_budget(config), config.rounds})
     evaluations = sorted({config.evaluations // 10, config.evaluations // 2, config.evaluations})
     columns = ["optimiser", *[f"{r} rounds" for r in rounds], *[f"{e} evaluations" for e in evaluations]]
+    columns += [f"{s:g} s" for s in _SECONDS]
     rows: list[list[Any]] = []
     for name in by_rounds:
         row: list[Any] = [label(name)]
         row += [solved_share(by_rounds[name], TARGETS, rounds=r, seed=config.seed) for r in rounds]
         row += [solved_share(by_evaluations[name], TARGETS, evaluations=e, seed=config.seed) for e in evaluations]
+        row += [solved_share(by_rounds[name], TARGETS, seconds=s, seed=config.seed) for s in _SECONDS]
         rows.append(row)
     return Table(title, columns, rows, "95 % bootstrap intervals over (function, instance) in brackets.")
 
@@ -217,25 +219,21 @@ def _category_table(
     return Table(f"The same by kind, {config.rounds} rounds{suffix}", ["optimiser", *kinds], rows)
 
 
-def _median_table(by_rounds: dict[str, list[Run]], title: str, config: SuiteConfig) -> Table:
-    """On how many functions each entrant's median true gap is the lowest, and the median of all."""
+def _reference_table(config: SuiteConfig, by_rounds: dict[str, list[Run]], suffix: str) -> Table:
+    """The true gap of each entrant against the reference's, function by function and instance by instance."""
     budget = _first_budget(config)
-    final = {
-        n: np.array([np.median(r.truncated(rounds=budget).best[:, -1]) for r in runs]) for n, runs in by_rounds.items()
-    }
-    lowest = np.min(list(final.values()), axis=0)
-    rows = [[label(n), float(np.median(g)), f"{int((g <= lowest).sum())} / {len(g)}"] for n, g in final.items()]
-    return Table(title, ["optimiser", "median over the functions", "lowest on"], rows)
+    final = {n: [r.truncated(rounds=budget).best[:, -1] for r in runs] for n, runs in by_rounds.items()}
+    reference = final[config.reference]
+    rows: list[list[Any]] = []
+    for name, gaps in final.items():
+        medians = [(np.median(a), np.median(b)) for a, b in zip(gaps, reference, strict=True)]
+        ahead = np.concatenate(gaps) <= np.concatenate(reference)
+        count = f"{sum(bool(a <= b) for a, b in medians)} / {len(medians)}"
+        rows.append([label(name), float(np.median(np.concatenate(gaps))), count, bootstrap(ahead, seed=config.seed)])
+    against = label(config.reference)
+    columns = ["optimiser", "median gap", f"functions at or below {against}", f"instances at or below {against}"]
+    return Table(f"True gap after {budget} rounds{suffix}", columns, rows, "In units of each problem's median gap.")
 
 
-def _profiles(runs: Mapping[str, list[Run]], axis: Axis) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Entrant -> (cost, share solved)."""
-    result = {}
-    for name, several in runs.items():
-        ends = np.concatenate([cost(run, axis)[:, -1] for run in several])
-        firsts = np.concatenate([cost(run, axis)[:, min(1, run.rounds)] for run in several])
-        begin = 1.0 if axis == "evaluations" else max(float(np.median(firsts)), 1e-6)
-        end = max(float(np.max(ends)), 2 * begin)
-        x = np.arange(int(end) + 1) if axis == "rounds" else np.geomspace(begin, end, 80)
-        result[name] = x, solved_profile(several, TARGETS, axis, x)
-    return result
+def _along(axis: Axis, by_rounds: dict[str, list[Run]], by_evaluations: dict[str, list[Run]]) -> dict[str, list[Run]]:
+    return by_evaluations if axis == "evaluations" else by_rounds
