@@ -50,6 +50,7 @@ bench: $(READY)  ## the benchmark suite, as ratios measured in one run
 
 results: $(READY)  ## every table and figure of docs/results.md
 	set -e; for yaml in $(EXPERIMENTS); do $(BIN)/python evaluate.py --config $$yaml $(ARGS); done
+	$(BIN)/python -m rover.evaluation.document
 
 faults: $(READY)  ## the whole fault campaign (CI runs a short one)
 	ROVER_FAULTS=full $(BIN)/python -m pytest -m "" tests/faults $(ARGS)

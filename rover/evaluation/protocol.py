@@ -170,9 +170,18 @@ def run_entrant(method: str, problem: Landscape, start: Tensor, **options: Any) 
     return ROVERS[method](problem, start, **options)
 
 
+@torch.no_grad()
 def fingerprint(problem: Landscape, start: Tensor) -> str:
-    """Digest of the numbers that define a landscape, and of the starts."""
+    """Digest of the starts, of the numbers that define a landscape, and of its values and noise at 65 places.
+
+    The values stand for the formula: where it is edited they change, and an edit elsewhere in its file does no harm.
+    """
     total = hashlib.sha256(start.numpy().tobytes())
+    spread = torch.rand(64, problem.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    box = problem.lower[:, None] + (problem.upper - problem.lower)[:, None] * spread.to(problem.lower)
+    places = torch.cat([start[:, None].to(box), box], 1)
+    for values in (problem.mean(places), *problem.mean_and_std(places)):
+        total.update(values.numpy().tobytes())
 
     def add(part: Landscape) -> None:
         total.update(type(part).__qualname__.encode())
@@ -192,10 +201,10 @@ def fingerprint(problem: Landscape, start: Tensor) -> str:
 def source_key(method: str, hyper: dict[str, Any]) -> list[str]:
     """Digests of the code and the weights on which a result depends."""
     if method in ROVERS:
-        code = source_digest("landscapes", "navigation", "optimize", "policy.py", "networks.py", "evaluation/runs.py")
+        code = source_digest("navigation", "optimize", "policy.py", "networks.py", "evaluation/runs.py")
         return [code, source_digest("evaluation/rover_runner.py"), weights_digest(hyper.get("policy", "default"))]
     file = METHODS[method].__module__.removeprefix("rover.").replace(".", "/") + ".py"
-    return [source_digest("landscapes", "evaluation/runs.py", file)]
+    return [source_digest("evaluation/runs.py", file)]
 
 
 def perturbed_starts(start: Tensor, scale: Tensor | float, generator: torch.Generator) -> Tensor:

@@ -90,6 +90,16 @@ def test_a_fingerprint_sees_what_defines_a_problem():
     assert fingerprint(problem, start) != fingerprint(changed, start)
 
 
+def test_a_fingerprint_sees_an_edited_formula(monkeypatch):
+    problem, start = draw(4, 0)
+    before = fingerprint(problem, start)
+    monkeypatch.setattr(type(problem), "mean_and_std", lambda self, points: (self.mean(points), points[..., 0]))
+    noise_edited = fingerprint(problem, start)
+    mean = type(problem).mean
+    monkeypatch.setattr(type(problem), "mean", lambda self, points: mean(self, points) * 1.0001)
+    assert len({before, noise_edited, fingerprint(problem, start)}) == 3
+
+
 def test_entrants_are_checked():
     with pytest.raises(ValueError, match="`method` must be one of"):
         Entrant("gradient")

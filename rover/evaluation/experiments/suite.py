@@ -93,7 +93,7 @@ def run_function(job: FunctionJob, cache: str | None) -> Run:
     key = {
         "method": job.entrant.method,
         "options": options,
-        "problem": [fingerprint(p.landscape, torch.as_tensor(p.start)) for p in problems],
+        "problem": [fingerprint(p.landscape, torch.as_tensor(p.start)[None]) for p in problems],
         "source": source_key(job.entrant.method, job.entrant.hyper),
     }
     return RunCache(cache).get(key, compute)
