@@ -28,6 +28,7 @@ LABELS = {
     "cma_es_batch_default": "CMA-ES, same batch, default σ",
     "restarted_nelder_mead": "Nelder–Mead, restarted",
     "restarted_cma_es": "CMA-ES, restarted",
+    "restarted_cma_es_batch": "CMA-ES, same batch, restarted",
     "differential_evolution": "differential evolution",
     "powell": "Powell",
     "cobyqa": "COBYQA",
@@ -49,7 +50,7 @@ _AXIS_LABELS = {
 
 def label(name: str) -> str:
     """The name of an entrant for people."""
-    return LABELS.get(name, name.replace("_", " "))
+    return LABELS.get(name, name.replace("rover_", "rover, ").replace("_", " "))
 
 
 def convergence_figure(

@@ -172,4 +172,4 @@ def test_figures_show_every_entrant_and_survive_what_ran_away(tmp_path):
     x = np.arange(3)
     profile = profile_figure({"rounds": {"rover": (x, x / 3), "newton": (x, x / 4)}}, title="t")
     assert [line.get_label() for line in profile.axes[0].lines] == ["rover", "Newton"]
-    assert label("rover_grid5") == "rover grid5"
+    assert label("rover_grid5") == "rover, grid5"
