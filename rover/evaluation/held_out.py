@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rover.evaluation.navigate import Trajectory, navigate
+from rover.evaluation.navigate import Navigator, Trajectory, navigate
 from rover.landscapes.base import Landscape
 from rover.landscapes.prototypes import MODALITIES, Prototypes
 from rover.landscapes.stack import Stack
@@ -21,7 +21,6 @@ from rover.landscapes.suite import TARGETS, suite
 from rover.landscapes.test_functions import TEST_FUNCTIONS
 from rover.landscapes.transforms import Transformed
 from rover.navigation.rewards import window_reward
-from rover.policy import Policy
 
 ALPHA_RANGE = (0.01, 10.0)
 WINDOW_RANGE = (0.05, 15.0)
@@ -55,7 +54,14 @@ def initial_rovers(landscape: Prototypes, grid_size: int, seed: int) -> tuple[Te
     return theta, a * (b / a) ** u[0], c * (d / c) ** u[1] * 2 / (grid_size - 1)
 
 
-def held_out_scores(policy: Policy, landscape: Prototypes, *, horizon: int = 30, seed: int = 0) -> HeldOutScores:
+def held_out_scores(
+    policy: Navigator,
+    landscape: Prototypes,
+    *,
+    horizon: int = 30,
+    seed: int = 0,
+    start: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> HeldOutScores:
     """Run a policy twice on held-out prototypes, with and without noise.
 
     Args:
@@ -63,8 +69,9 @@ def held_out_scores(policy: Policy, landscape: Prototypes, *, horizon: int = 30,
         landscape: prototypes with the noise that the return is to be measured under.
         horizon: T.
         seed: of starts, step sizes, resolutions and noise.
+        start: instead of the drawn starts, step sizes and resolutions.
     """
-    start = initial_rovers(landscape, policy.grid_size, seed)
+    start = initial_rovers(landscape, policy.grid_size, seed) if start is None else start
     noise = torch.Generator(landscape.minimizer.device).manual_seed(seed + 1)
     noisy = navigate(policy, landscape, *start, horizon, noise)
     exact = navigate(policy, landscape, *start, horizon)
@@ -119,13 +126,13 @@ class Yardstick:
         scale = torch.tensor([problem.gap_scale for problem in problems], dtype=torch.float64)
         return cls(Stack([p.landscape for p in problems]), theta, [p.function for p in problems], scale)
 
-    def run(self, policy: Policy, rounds: int = 60) -> Trajectory:
+    def run(self, policy: Navigator, rounds: int = 60) -> Trajectory:
         """Navigate from a step of a tenth and a window of half the width of the box, noise-free."""
         width = (self.landscape.upper - self.landscape.lower).amin(-1)
         delta = 0.5 * width / (policy.grid_size - 1)
         return navigate(policy, self.landscape, self.theta, 0.1 * width, delta, rounds)
 
-    def best(self, policy: Policy, rounds: int = 60) -> Tensor:
+    def best(self, policy: Navigator, rounds: int = 60) -> Tensor:
         """Smallest gap among the evaluated points in units of `scale`: ``(B,)``."""
         return self.run(policy, rounds).best_gap[-1] / self.scale
 

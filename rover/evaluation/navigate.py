@@ -1,15 +1,29 @@
-"""Run a trained policy on a batch of landscapes, all instances at once, and keep the trajectory."""
+"""Run a policy on a batch of landscapes, all instances at once, and keep the trajectory."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from rover.landscapes.base import Landscape
 from rover.navigation.grid import grid_points
-from rover.policy import Policy
+from rover.navigation.moves import Decision, RoverState
+
+
+class Navigator(Protocol):
+    """What is needed of a policy: a :class:`rover.policy.Policy`, or a schedule with the same face."""
+
+    @property
+    def grid_size(self) -> int:
+        """Points along a side of the grid, n."""
+
+    def initial_state(self, theta: Tensor, alpha: Tensor, delta: Tensor) -> RoverState:
+        """A rover that has seen nothing."""
+
+    def advance(self, state: RoverState, values: Tensor) -> tuple[RoverState, Decision]:
+        """One round from the values of a grid."""
 
 
 class Trajectory(NamedTuple):
@@ -25,7 +39,7 @@ class Trajectory(NamedTuple):
 
 @torch.no_grad()
 def navigate(
-    policy: Policy,
+    policy: Navigator,
     landscape: Landscape,
     theta: Tensor,
     alpha: Tensor,
