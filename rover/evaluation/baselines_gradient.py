@@ -36,11 +36,18 @@ def learning_rate(problem: Landscape, start: Tensor, length: float) -> Tensor:
 
 
 def gradient_and_hessian(problem: Landscape, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Noise-free derivatives: ``(B, d) -> (B, d), (B, d, d)``."""
+    """Noise-free derivatives: ``(B, d) -> (B, d), (B, d, d)``; zero curvature where f is linear piece by piece."""
     theta = theta.detach().requires_grad_()
     value = problem.mean(theta[:, None]).sum()
     (gradient,) = torch.autograd.grad(value, theta, create_graph=True)
-    columns = [torch.autograd.grad(gradient[:, i].sum(), theta, retain_graph=True)[0] for i in range(theta.shape[1])]
+    if not gradient.requires_grad:
+        return gradient, torch.zeros(*theta.shape, theta.shape[1], dtype=theta.dtype)
+    columns = [
+        torch.autograd.grad(gradient[:, i].sum(), theta, retain_graph=True, allow_unused=True, materialize_grads=True)[
+            0
+        ]
+        for i in range(theta.shape[1])
+    ]
     return gradient.detach(), torch.stack(columns, -1)
 
 

@@ -10,6 +10,7 @@ from rover.evaluation.baselines import BATCHED, METHODS, run
 from rover.evaluation.baselines_gradient import gradient_and_hessian, newton_direction, value_and_gradient
 from rover.evaluation.baselines_population import cma_es
 from rover.landscapes import sample_prototypes
+from rover.landscapes.suite import function_names, suite
 from rover.landscapes.test_functions import TEST_FUNCTIONS
 from rover.landscapes.transforms import Noisy, as_objective
 
@@ -143,6 +144,29 @@ def test_newton_survives_every_hessian():
     assert raw["singular"].isfinite().all()
     for name in ("zero", "infinite", "nan"):
         assert (raw[name] == 0).all() and (free[name] == 0).all()
+
+
+def test_a_function_without_curvature_does_not_stop_newton():
+    """|x| + |y| has a gradient that autograd cannot differentiate again: Newton has nowhere to go."""
+    (problem,) = suite("tuning", instances=1, functions=["schwefel_220"])
+    start = torch.as_tensor(problem.start)[None]
+    assert (gradient_and_hessian(problem.landscape, start)[1] == 0).all()
+    result = run("newton", problem.landscape, start, rounds=3, absolute=True)
+    assert (result.current == result.current[:, :1]).all()
+
+
+@pytest.mark.parametrize("function", function_names("evaluation"))
+def test_every_function_of_the_suite_has_derivatives(function):
+    """Against central differences, at a place where the function is smooth."""
+    (problem,) = suite("evaluation", instances=1, functions=[function])
+    theta = torch.as_tensor(problem.start)[None]
+    gradient, hessian = gradient_and_hessian(problem.landscape, theta)
+    assert gradient.isfinite().all() and hessian.isfinite().all()
+    step = 1e-6 * torch.diag_embed(problem.landscape.upper - problem.landscape.lower)  # (1, 2, 2), a row an axis
+    rise = problem.landscape.mean(theta[:, None] + step) - problem.landscape.mean(theta[:, None] - step)
+    expected = rise / (2 * step.sum(-1))
+    if function != "step_ellipsoid":  # whose steps have no slope
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-9 * problem.gap_scale / float(step.max()))
 
 
 def test_one_hopeless_instance_does_not_spoil_the_batch():
