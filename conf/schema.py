@@ -137,6 +137,10 @@ TRAININGS: dict[str, Training] = {
 }
 
 EXPERIMENTS: dict[str, Experiment] = {
+    "navigator": Experiment(
+        config="rover.evaluation.experiments.navigator:NavigatorConfig",
+        run="rover.evaluation.experiments.navigator:run",
+    ),
     "table1": Experiment(
         config="rover.evaluation.experiments.table1:Table1Config",
         run="rover.evaluation.experiments.table1:run",

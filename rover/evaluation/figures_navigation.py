@@ -147,8 +147,27 @@ def path_figure(surfaces: Prototypes, course: Trajectory, grid_size: int) -> Any
     return figure
 
 
+def rates_figure(returns: Any, rates: Any, own: float, name: str) -> Any:
+    """Return of every constant pair of rates: ``returns (alpha_rate, delta_rate)``, beside a policy's own."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4, 4.4), layout="constrained")
+    panel = figure.subplots()
+    image = panel.imshow(returns.T, origin="lower", cmap="viridis", vmax=max(own, float(returns.max())))
+    for i, row in enumerate(returns):
+        for j, value in enumerate(row):
+            panel.text(i, j, f"{value:.0f}", ha="center", va="center", color="white", fontsize=8)
+    labels = [f"{rate:g}" for rate in rates]
+    panel.set_xticks(range(len(labels)), labels)
+    panel.set_yticks(range(len(labels)), labels)
+    panel.set(xlabel="alpha_rate", ylabel="delta_rate", title=f"Return of constant rates ({name}: {own:.1f})")
+    figure.colorbar(image, ax=panel, label="return (7)")
+    return figure
+
+
 def _panels(rows: Any, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     figure = Figure(figsize=(3.1 * len(MODALITIES), height * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), len(MODALITIES), squeeze=False, sharex=True, sharey="row")
@@ -156,6 +175,7 @@ def _panels(rows: Any, height: float) -> tuple[Any, Any]:
         panels[row][0].set_ylabel(label)
         for panel in panels[row]:
             panel.set_yscale("log")
+            panel.yaxis.set_minor_locator(NullLocator())  # nine a decade: over ten decades they only cost time
             panel.grid(True, which="major", alpha=0.25, linewidth=0.6)
     for panel in panels[-1]:
         panel.set_xlabel("round")

@@ -119,8 +119,8 @@ def run_minimize(
 ) -> Run:
     """:func:`rover.minimize` on every instance, convergence stops off.
 
-    Two-dimensional instances in one box run together, as the starts of one call, which gives the same runs in a fraction
-    of the time; otherwise, and under noise or with restarts, they run one after another.
+    Two-dimensional instances run together, as the starts of one call, which gives the same runs in a fraction of the
+    time; under noise, with restarts or with a budget of evaluations they run one after another.
 
     Args:
         problem: B instances of any dimension.
@@ -143,8 +143,7 @@ def run_minimize(
     hyper = {"policy": name, "frame": frame, "step": step, "window": window, "restarts": restarts, **options}
     stops: dict[str, Any] = {} if restarts else {"xatol": 0.0, "fatol": 0.0}
     loaded = with_frame(load(policy), frame)
-    one_box = bool((problem.lower == problem.lower[:1]).all() and (problem.upper == problem.upper[:1]).all())
-    if problem.batch_size > 1 and problem.dim == 2 and (one_box or not bounded) and not (noisy or restarts):
+    if problem.batch_size > 1 and problem.dim == 2 and not (noisy or restarts):
         alike = step is None and window is None and max_evaluations is None
         together = _run_together(problem, start, rounds, loaded, seed, bounded, {**stops, **options}) if alike else None
         if together is not None:
@@ -208,10 +207,15 @@ def _run_together(
     bounded: bool,
     options: dict[str, Any],
 ) -> Run | None:
-    """All instances as the starts of one call; ``None`` if one of them ended before the others."""
+    """All instances as the starts of one call; ``None`` if one of them ended before the others.
+
+    Their boxes may differ: the call is about the unit box, which is what a rover with bounds walks in anyway.
+    """
     import rover
 
     check_start(problem, start)
+    origin = problem.lower if bounded else torch.zeros_like(start)
+    width = problem.upper - problem.lower if bounded else torch.ones_like(start)
     size, grid = problem.batch_size, policy.grid_size**2
     began = time.perf_counter()
     lowest = problem(start[:, None])[:, 0].nan_to_num(nan=torch.inf)
@@ -221,7 +225,7 @@ def _run_together(
         each, rest = divmod(len(points), size)
         if rest or (len(spent) > 1 and each != grid):
             raise _LayoutChanged
-        places = torch.as_tensor(points).view(size, each, 2)
+        places = origin[:, None] + torch.as_tensor(points).view(size, each, 2) * width[:, None]
         with torch.no_grad():
             values = problem(places)
         value, index = values.nan_to_num(nan=torch.inf).min(-1)
@@ -233,20 +237,19 @@ def _run_together(
         seconds.append(time.perf_counter() - began)
         return values.flatten().numpy()
 
-    bounds = list(zip(problem.lower[0].tolist(), problem.upper[0].tolist(), strict=True)) if bounded else None
+    options = {**options, "bounds": [(0.0, 1.0)] * 2 if bounded else None, "maxiter": rounds, "seed": seed}
     try:
-        result = rover.minimize(
-            batch, start.numpy(), bounds=bounds, batched=True, maxiter=rounds, policy=policy, seed=seed, **options
-        )
+        result = rover.minimize(batch, ((start - origin) / width).numpy(), batched=True, policy=policy, **options)
     except _LayoutChanged:
         return None
     paths = [np.vstack([one.trajectory.theta, one.x]) for one in result.starts]
     if any(len(path) != len(returned) for path in paths):
         return None
+    path = origin[:, None] + torch.as_tensor(np.stack(paths)) * width[:, None]
     shape = (size, len(returned))
     return Run(
         method="rover",
-        current=true_gaps(problem, torch.as_tensor(np.stack(paths)), bounded=bounded),
+        current=true_gaps(problem, path, bounded=bounded),
         best=true_gaps(problem, torch.stack(returned, 1), bounded=bounded),
         evaluations=np.broadcast_to(np.array(spent), shape).copy(),
         derivatives=np.zeros(shape, dtype=np.int64),
@@ -267,7 +270,7 @@ def with_frame(policy: Policy, frame: str | None) -> Policy:
     return other
 
 
-def weights_digest(policy: str | Path) -> str:
+def weights_digest(policy: str | Path | Policy) -> str:
     """Sixteen hexadecimal digits of a policy's weights and configuration, for cache keys and provenance."""
     loaded = load(policy)
     total = hashlib.sha256(repr(loaded.config).encode())
