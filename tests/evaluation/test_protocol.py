@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from rover.evaluation.experiments import suite
 from rover.evaluation.navigate import navigate
 from rover.evaluation.protocol import (
     Entrant,
@@ -186,7 +187,7 @@ def test_minimize_in_the_same_books(policy_file):
 def test_instances_that_run_together_run_as_they_do_alone(policy_file, bounded):
     problem, start = draw(5, 0)
     if bounded:
-        problem.lower, problem.upper = torch.full_like(start, -400.0), torch.full_like(start, 400.0)
+        problem.lower, problem.upper = start - 40 * torch.rand_like(start), start + 40 * torch.rand_like(start)
     options = {"rounds": 8, "policy": policy_file, "bounded": bounded}
     together = run_minimize(problem, start, **options)
     for b in range(5):
@@ -208,3 +209,14 @@ def test_minimize_within_a_budget_with_noise_and_lengths(policy_file):
     assert np.isfinite(run.best).all() and run.best[0, -1] != run.best[1, -1]
     with pytest.raises(ValueError, match="unknown option `stepp`"):
         run_minimize(problem, problem.start, rounds=2, policy=policy_file, stepp=1)
+
+
+def test_the_suite_runs_rovers_together_as_alone(policy_file):
+    entrant = Entrant("rover", {"policy": policy_file})
+    job = suite.FunctionJob(entrant, "booth", "tuning", 3, 0.0, {"seed": 0, "rounds": 6})
+    run = suite.run_function(job, None)
+    for number, problem in enumerate(suite.suite("tuning", instances=3, functions=["booth"])):
+        start = torch.as_tensor(problem.start)[None]
+        alone = run_minimize(problem.landscape, start, rounds=6, policy=policy_file, bounded=True)
+        np.testing.assert_allclose(run.best[number], alone.best[0] / problem.gap_scale, rtol=1e-3, atol=1e-12)
+    assert (run.seconds == run.seconds[:1]).all() and run.evaluations.shape == (3, 7)
