@@ -142,10 +142,11 @@ class AngleModule(pl.LightningModule):
             found = metric.compute()
             metric.reset()
             for name, value in found.items():
-                self.log(f"angle_error/{protocol}/{name}", value)
+                self.log(f"angle_error/{protocol}/{name}", value, sync_dist=True)
             mean = torch.stack([found[name] for name in MODALITIES]).nanmean()
-            self.log(f"angle_error/{protocol}/mean", mean)
-            self.log(f"{protocol}°", mean, prog_bar=True, logger=False)  # short enough for the progress bar
+            self.log(f"angle_error/{protocol}/mean", mean, sync_dist=True)
+            # Once more under a name that is short enough for the progress bar.
+            self.log(f"{protocol}°", mean, prog_bar=True, logger=False, sync_dist=True)
 
     def test_step(self, batch: CloningTuples, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """As the validation, with the quadratic fit on the same grids as a yardstick."""
@@ -160,7 +161,7 @@ class AngleModule(pl.LightningModule):
             found = metric.compute()
             metric.reset()
             for name, value in found.items():
-                self.log(f"quadratic_fit/{protocol}/{name}", value)
+                self.log(f"quadratic_fit/{protocol}/{name}", value, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; the rate warms up, then falls along a cosine to zero at the last step.
@@ -169,7 +170,7 @@ class AngleModule(pl.LightningModule):
             ValueError: if the training has no end.
         """
         total = self.trainer.estimated_stepping_batches
-        if not math.isfinite(total):
+        if not 0 < total < math.inf:  # Lightning says -1 where neither batches nor steps are limited
             raise ValueError("the training has no end: set `trainer.limit_train_batches` or `trainer.max_steps`")
         optimizer = torch.optim.AdamW(
             self.net.parameters(), self.config.learning_rate, weight_decay=self.config.weight_decay
