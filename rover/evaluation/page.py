@@ -16,6 +16,7 @@ from rover.evaluation.report import format_cell, from_json, inline
 
 ORDER = (
     "table1",
+    "navigator",
     "prototypes",
     "meta_test",
     "linear",
