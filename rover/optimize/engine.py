@@ -36,10 +36,12 @@ class EngineRules:
             the grid just seen.
         inherit: whether a pair that is used for the first time takes over the rates that its axes have reached in other
             slices; False is the paper, whose late axes still have the initial ones.
+        move_inside: whether a grid that sticks out of the box is moved inside; False squashes its points onto the box.
     """
 
     anchor: str = "none"
     inherit: bool = True
+    move_inside: bool = True
 
 
 class View(NamedTuple):
@@ -132,7 +134,7 @@ class Engine:
         center = self._standing(active, pairs)
         # Below the spacing of float64 numbers the points of a grid would coincide.
         delta = torch.maximum(state["delta"], center.abs().amax(-1) * 2.0**-48).clamp(_TINY, _HUGE)
-        if self.space.limited:
+        if self.space.limited and self.rules.move_inside:
             center, delta = self.space.fit_window(center, delta, state["frame"], pairs, self.policy.grid_size)
             if self.dim <= 2:
                 self.theta[active] = center[0, :, : self.dim]

@@ -43,7 +43,7 @@ class Settings:
         memory_limit: bytes of points handed to a batched objective in one call; larger rounds come in pieces.
         stopping: `maxiter`, `maxfev`, `xatol`, `fatol`, `ftarget`, `maxtime`, see
             :class:`rover.optimize.stopping.StoppingRules`.
-        engine: `anchor` and `inherit`, see :class:`rover.optimize.engine.EngineRules`.
+        engine: `anchor`, `inherit` and `move_inside`, see :class:`rover.optimize.engine.EngineRules`.
     """
 
     bounds: Any = None
