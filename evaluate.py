@@ -20,6 +20,14 @@ from conf.schema import import_object
 from rover.evaluation.cache import digest, source_digest
 from rover.evaluation.page import build_index
 
+# What makes a trained direction net what it is, beside its config.
+_TRAINED_BY = (
+    "networks.py",
+    *(f"learning/{name}.py" for name in ("cloning", "teachers", "losses")),
+    *(f"landscapes/{name}.py" for name in ("base", "prototypes", "gaussian_field", "certify")),
+    *(f"navigation/{name}.py" for name in ("grid", "quadratic_fit")),
+)
+
 
 def evaluate(loaded: Loaded) -> Any:
     """Run one experiment from a validated config.
@@ -58,8 +66,7 @@ def train_once(yaml: str, overrides: Sequence[str], folder: Path) -> dict[str, f
     from train import train  # Lightning is needed by experiments that train, and by no other
 
     loaded = load_config(yaml, overrides, TRAININGS)
-    sources = source_digest("networks.py", "learning", "landscapes", "navigation")
-    home = folder / digest([loaded.resolved, sources])
+    home = folder / digest([loaded.resolved, source_digest(*_TRAINED_BY)])
     finished = home / "figures.json"
     if finished.is_file():
         return json.loads(finished.read_text())
