@@ -119,7 +119,7 @@ def profile_figure(profiles: Mapping[Axis, Mapping[str, tuple[np.ndarray, np.nda
 
 def _legend(figure: Any, panel: Any, title: str) -> None:
     handles, names = panel.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False)
     figure.suptitle(title, fontsize=11)
 
 
