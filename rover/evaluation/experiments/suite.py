@@ -18,17 +18,15 @@ import torch
 from rover.evaluation.cache import RunCache
 from rover.evaluation.comparison import ComparisonConfig
 from rover.evaluation.curves import AXES, Axis, profiles
-from rover.evaluation.figures import label, profile_figure, save
+from rover.evaluation.figures import profile_figure, save
 from rover.evaluation.protocol import Entrant, execute, fingerprint, run_entrant, source_key
-from rover.evaluation.report import Plot, Report, Table, provenance, write_report
+from rover.evaluation.report import Plot, Report, provenance, write_report
 from rover.evaluation.runs import Run, concatenate
-from rover.evaluation.scores import bootstrap, solved_share
+from rover.evaluation.scores import solved_share
+from rover.evaluation.suite_tables import category_table, first_budget, reference_table, solved_table
 from rover.evaluation.tuning import grid_points
 from rover.landscapes.stack import Stack
 from rover.landscapes.suite import TARGETS, Split, SuiteProblem, function_names, suite
-
-_EASY_ROUNDS = 30
-_SECONDS = (0.1, 1.0)
 
 
 @dataclass
@@ -127,10 +125,15 @@ def run(config: SuiteConfig) -> dict[str, Any]:
         by_rounds = _all_runs(config, tuned, noise, rounds=config.rounds)
         by_evaluations = _all_runs(config, thrifty, noise, **budget)
         suffix = f", noise {noise:.0%} of the local range" if noise else ", no noise"
-        table = _solved_table(config, by_rounds, by_evaluations, f"Share of targets solved{suffix}")
-        tables += [table, _category_table(config, by_rounds, categories, suffix)]
+        limits = {"rounds": config.rounds, "evaluations": config.evaluations, "seed": config.seed}
+        tables += [
+            solved_table(by_rounds, by_evaluations, f"Share of targets solved{suffix}", **limits),
+            category_table(by_rounds, categories, f"The same by kind, {config.rounds} rounds{suffix}"),
+        ]
         if config.reference in by_rounds:
-            tables.append(_reference_table(config, by_rounds, suffix))
+            limit = first_budget(config.rounds)
+            title = f"True gap after {limit} rounds{suffix}"
+            tables.append(reference_table(by_rounds, config.reference, title, rounds=limit, seed=config.seed))
         file = f"profiles_{noise:g}.png"
         lines = {
             axis: profiles(config.to_draw(_along(axis, by_rounds, by_evaluations)), TARGETS, axis) for axis in AXES
@@ -204,57 +207,6 @@ def _functions(config: SuiteConfig) -> Sequence[str]:
 def _categories(config: SuiteConfig) -> dict[str, tuple[str, ...]]:
     problems: list[SuiteProblem] = suite(config.split, seed=config.seed, instances=1, functions=_functions(config))
     return {problem.function: problem.categories for problem in problems}
-
-
-def _first_budget(config: SuiteConfig) -> int:
-    return min(_EASY_ROUNDS, config.rounds)
-
-
-def _solved_table(
-    config: SuiteConfig, by_rounds: dict[str, list[Run]], by_evaluations: dict[str, list[Run]], title: str
-) -> Table:
-    rounds = sorted({_first_budget(config), config.rounds})
-    evaluations = sorted({config.evaluations // 10, config.evaluations // 2, config.evaluations})
-    columns = ["optimiser", *[f"{r} rounds" for r in rounds], *[f"{e} evaluations" for e in evaluations]]
-    columns += [f"{s:g} s" for s in _SECONDS]
-    rows: list[list[Any]] = []
-    for name in by_rounds:
-        row: list[Any] = [label(name)]
-        row += [solved_share(by_rounds[name], TARGETS, rounds=r, seed=config.seed) for r in rounds]
-        row += [solved_share(by_evaluations[name], TARGETS, evaluations=e, seed=config.seed) for e in evaluations]
-        row += [solved_share(by_rounds[name], TARGETS, seconds=s, seed=config.seed) for s in _SECONDS]
-        rows.append(row)
-    return Table(title, columns, rows, "95 % bootstrap intervals over (function, instance) in brackets.")
-
-
-def _category_table(
-    config: SuiteConfig, by_rounds: dict[str, list[Run]], categories: dict[str, tuple[str, ...]], suffix: str
-) -> Table:
-    kinds = sorted({kind for member in categories.values() for kind in member})
-    rows: list[list[Any]] = []
-    for name, runs in by_rounds.items():
-        row: list[Any] = [label(name)]
-        for kind in kinds:
-            chosen = [run for run, member in zip(runs, categories.values(), strict=True) if kind in member]
-            row.append(solved_share(chosen, TARGETS).value)
-        rows.append(row)
-    return Table(f"The same by kind, {config.rounds} rounds{suffix}", ["optimiser", *kinds], rows)
-
-
-def _reference_table(config: SuiteConfig, by_rounds: dict[str, list[Run]], suffix: str) -> Table:
-    """The true gap of each entrant against the reference's, function by function and instance by instance."""
-    budget = _first_budget(config)
-    final = {n: [r.truncated(rounds=budget).best[:, -1] for r in runs] for n, runs in by_rounds.items()}
-    reference = final[config.reference]
-    rows: list[list[Any]] = []
-    for name, gaps in final.items():
-        medians = [(np.median(a), np.median(b)) for a, b in zip(gaps, reference, strict=True)]
-        ahead = np.concatenate(gaps) <= np.concatenate(reference)
-        count = f"{sum(bool(a <= b) for a, b in medians)} / {len(medians)}"
-        rows.append([label(name), float(np.median(np.concatenate(gaps))), count, bootstrap(ahead, seed=config.seed)])
-    against = label(config.reference)
-    columns = ["optimiser", "median gap", f"functions at or below {against}", f"instances at or below {against}"]
-    return Table(f"True gap after {budget} rounds{suffix}", columns, rows, "In units of each problem's median gap.")
 
 
 def _along(axis: Axis, by_rounds: dict[str, list[Run]], by_evaluations: dict[str, list[Run]]) -> dict[str, list[Run]]:
