@@ -13,6 +13,7 @@ from rover.evaluation.protocol import (
     fingerprint,
     perturbed_starts,
     repeat,
+    run_entrant,
     run_job,
     uniform_starts,
 )
@@ -211,12 +212,13 @@ def test_minimize_within_a_budget_with_noise_and_lengths(policy_file):
         run_minimize(problem, problem.start, rounds=2, policy=policy_file, stepp=1)
 
 
-def test_the_suite_runs_rovers_together_as_alone(policy_file):
-    entrant = Entrant("rover", {"policy": policy_file})
-    job = suite.FunctionJob(entrant, "booth", "tuning", 3, 0.0, {"seed": 0, "rounds": 6})
+@pytest.mark.parametrize("method", ["rover", "newton"])
+def test_the_suite_runs_together_what_runs_as_alone(policy_file, method):
+    hyper = {"policy": policy_file} if method == "rover" else {}
+    job = suite.FunctionJob(Entrant(method, hyper), "booth", "tuning", 3, 0.0, {"seed": 0, "rounds": 6})
     run = suite.run_function(job, None)
     for number, problem in enumerate(suite.suite("tuning", instances=3, functions=["booth"])):
         start = torch.as_tensor(problem.start)[None]
-        alone = run_minimize(problem.landscape, start, rounds=6, policy=policy_file, bounded=True)
+        alone = run_entrant(method, problem.landscape, start, rounds=6, bounded=True, **hyper)
         np.testing.assert_allclose(run.best[number], alone.best[0] / problem.gap_scale, rtol=1e-3, atol=1e-12)
     assert (run.seconds == run.seconds[:1]).all() and run.evaluations.shape == (3, 7)

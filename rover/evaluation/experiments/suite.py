@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from rover.evaluation.baselines import BATCHED
 from rover.evaluation.cache import RunCache
 from rover.evaluation.comparison import ComparisonConfig
 from rover.evaluation.curves import AXES, Axis, profiles
@@ -87,13 +88,14 @@ def run_function(job: FunctionJob, cache: str | None) -> Run:
         return run_entrant(job.entrant.method, problems[number].landscape, start, **seeded)
 
     def together() -> Run:
-        """Rovers as one batch; the clock is read on one of them alone."""
+        """All instances as one batch; the clock is read on one of them alone."""
         start = torch.stack([torch.as_tensor(p.start) for p in problems])
-        run = run_entrant("rover", Stack([p.landscape for p in problems]), start, **options)
+        run = run_entrant(job.entrant.method, Stack([p.landscape for p in problems]), start, **options)
         return replace(run, seconds=np.broadcast_to(one(0).seconds, run.seconds.shape).copy())
 
     def compute() -> Run:
-        same = job.entrant.method == "rover" and not (job.noise or options.get("restarts") or budget)
+        rover = job.entrant.method == "rover" and not (job.noise or options.get("restarts") or budget)
+        same = rover or job.entrant.method in BATCHED
         try:
             run = together() if same else None
         except NotImplementedError:  # a rover ended before the others, and a Stack has no instances to run one by one
