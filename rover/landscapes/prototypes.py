@@ -140,13 +140,13 @@ class Prototypes(Landscape):
         radius = u[:, 1:]
         stretch = torch.linalg.inv(self.whitener.mT)  # x - c = W'^-1 z
         away = self.minimizer + (2 + 6 * radius) * unit
-        whitened = self.centers[:, 0] + ((1 + 1.5 * radius) * unit)[:, None] @ stretch.mT
+        whitened = self.centers[:, 0] + (((1 + 1.5 * radius) * unit)[:, None] @ stretch.mT)[:, 0]
         near = 2 * radius.sqrt() * unit
         escape = near - self.minimizer
         distance = escape.norm(dim=-1, keepdim=True).clamp(min=1e-9)
         near = self.minimizer + escape * (1 / distance).clamp(min=1)
         kind = self.modality[:, None]
-        result = torch.where(kind == 0, away, torch.where(kind == 2, near, whitened[:, 0]))
+        result = torch.where(kind == 0, away, torch.where(kind == 2, near, whitened))
         return result
 
 

@@ -287,3 +287,13 @@ def test_same_seed_same_surfaces_and_global_state_is_left_alone():
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         sample_prototypes(**{"batch_size": 4, "generator": gen(), **options})
+
+
+def test_in_a_mixture_every_instance_starts_around_its_own_centre():
+    batch = sample_prototypes(2000, gen(12))
+    starts = batch.sample_starts(gen(13))
+    mahalanobis = ((starts - batch.centers[:, 0])[:, None] @ batch.whitener)[:, 0].norm(dim=-1)
+    trenches = mahalanobis[(batch.modality == 1) | (batch.modality == 3)]
+    assert (trenches >= 1 - 1e-9).all() and (trenches <= 2.5 + 1e-9).all()
+    away = (starts - batch.minimizer).norm(dim=-1)
+    assert (away[batch.modality == 0] >= 2 - 1e-9).all() and (away[batch.modality == 0] <= 8 + 1e-9).all()
