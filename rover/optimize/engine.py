@@ -2,7 +2,8 @@
 
 With two variables there is one slice and a round is exactly :meth:`rover.policy.Policy.advance`. With more, every
 slice (a pair of axes) has its own step size, resolution, frame and memory, and the move is the least-squares
-combination (eqs 8-10): for each axis the mean over the slices in which it takes part in this round. With one variable
+combination (eqs 8-10): for each axis the mean over the slices in which it takes part in this round. Unless the rules are
+the paper's, that move is a proposal, which a round of its own tries out (:mod:`rover.optimize.move_search`). With one variable
 the rover sees the n points along the line as a grid that is constant across it, and takes from the direction only its
 sign.
 """
@@ -18,6 +19,7 @@ from torch import Tensor
 from rover.navigation.grid import grid_offsets, look
 from rover.navigation.moves import RoverState, transition
 from rover.optimize.axis_record import AxisRecord
+from rover.optimize.move_search import SHORTEST, MoveSearch
 from rover.optimize.pair_table import PairTable
 from rover.optimize.slices import draw_pairs
 from rover.optimize.space import Space
@@ -34,13 +36,17 @@ class EngineRules:
     Attributes:
         anchor: ``none``: a move starts where the rover stands (the paper). ``best``: it starts from the best point of
             the grid just seen.
+        combine: what becomes of the mean of the slices' moves, for d > 2. ``mean``: it is the move (eq 9, the paper).
+            ``search``: it is a proposal that is tried in several lengths in the next round. None: ``mean`` with the
+            faithful policy, else ``search``.
         inherit: whether a pair that is used for the first time takes over the rates that its axes have reached in other
-            slices; False is the paper, whose late axes still have the initial ones.
+            slices; False is the paper, whose late axes still have the initial ones. None: as `combine`.
         move_inside: whether a grid that sticks out of the box is moved inside; False squashes its points onto the box.
     """
 
     anchor: str = "none"
-    inherit: bool = True
+    combine: str | None = None
+    inherit: bool | None = None
     move_inside: bool = True
 
 
@@ -96,9 +102,13 @@ class Engine:
         self.num_starts, self.dim = theta.shape
         n = policy.grid_size
         self.points_a_slice = n if self.dim == 1 else n * n
+        faithful = not policy.config.act_first
+        self._inherit = not faithful if rules.inherit is None else rules.inherit
+        searches = self.dim > 2 and (rules.combine or ("mean" if faithful else "search")) == "search"
+        self.search = MoveSearch(self.num_starts, self.dim) if searches else None
         offsets = grid_offsets(n)
         self._offsets = offsets[::n].clone() if self.dim == 1 else offsets
-        self.middle = n // 2 if self.dim == 1 else (n // 2) * n + n // 2
+        self._middle = n // 2 if self.dim == 1 else (n // 2) * n + n // 2
         self.isotropic = False
         self._log_width = space.width.log()
         unit = self._log_width.mean()
@@ -114,6 +124,8 @@ class Engine:
         self.theta[start] = theta
         self._start_log[:, start] = torch.tensor([alpha, delta], dtype=torch.float64).log()
         self.axes.forget(start)
+        if self.search is not None:
+            self.search.forget(start)
         if len(self.table):
             keys, slots = self.table.keys, self.table.slots
             self._initialise(torch.stack([keys // self.dim, keys % self.dim], -1), slots, torch.tensor([start]))
@@ -126,11 +138,20 @@ class Engine:
         Args:
             active: ``(A,)``, indices of the rovers that take part.
         """
+        if self._searching:
+            nothing = torch.zeros(1, len(active), dtype=torch.float64)
+            pairs = torch.zeros(1, 2, dtype=torch.int64)
+            self.view = View(active, pairs, pairs[:, 0], nothing[..., None].expand(-1, -1, 2), nothing, {})
+            return self.view
         pairs = draw_pairs(self.strategy, self.dim, self.generator)
         slots, fresh = self.table.find(pairs[:, 0] * self.dim + pairs[:, 1])
         if fresh is not None:
             self._initialise(pairs[fresh], slots[fresh], torch.arange(self.num_starts))
         state = self.table.read(slots, active)
+        if self.search is not None:
+            reach = self.search.reach[active]
+            state["alpha"] = torch.minimum(state["alpha"], reach)
+            state["delta"] = torch.minimum(state["delta"], reach * 2 / (self.policy.grid_size - 1))
         center = self._standing(active, pairs)
         # Below the spacing of float64 numbers the points of a grid would coincide.
         delta = torch.maximum(state["delta"], center.abs().amax(-1) * 2.0**-48).clamp(_TINY, _HUGE)
@@ -149,7 +170,7 @@ class Engine:
     def _initialise(self, pairs: Tensor, slots: Tensor, starts: Tensor) -> None:
         """Rates, frames and empty memories of pairs ``(m, 2)`` that rovers use for the first time."""
         log = self._start_log[:, starts, None]
-        log = self.axes.inherited(starts, pairs, log) if self.rules.inherit else log.expand(-1, -1, len(pairs))
+        log = self.axes.inherited(starts, pairs, log) if self._inherit else log.expand(-1, -1, len(pairs))
         state = self._fresh((log - self._unit(pairs)).exp().transpose(1, 2))
         if self.isotropic and self.dim > 1:
             first, second = self._log_width[pairs].unbind(-1)
@@ -170,6 +191,8 @@ class Engine:
     def points(self, first: int = 0, last: int | None = None) -> Tensor:
         """Points of the grids `first` to `last` of the view, rover by rover, slice by slice: ``(N, d)``."""
         view = self._seen()
+        if self._searching:
+            return self._tries(view.active[first:last]).flatten(0, 1)
         center, delta, frame = (
             x.transpose(0, 1).flatten(0, 1)[first:last] for x in (view.center, view.delta, view.state["frame"])
         )
@@ -183,6 +206,16 @@ class Engine:
         result = self.theta[view.active[rows // num]][:, None].repeat(1, self.points_a_slice, 1)
         result.scatter_(2, view.pairs[rows % num][:, None].expand(-1, self.points_a_slice, 2), grids)
         return result.flatten(0, 1)
+
+    @property
+    def points_a_grid(self) -> int:
+        """Points of one grid of the view, or of one rover's tries."""
+        return len(self.search.lattice) if self.search is not None and self.search.waiting else self.points_a_slice
+
+    @property
+    def middle(self) -> int:
+        """Index of the point of a grid at which the rover stands."""
+        return 0 if self._searching else self._middle
 
     @property
     def num_grids(self) -> int:
@@ -205,6 +238,8 @@ class Engine:
             values: ``(A, m, P)``, f at :meth:`points`.
         """
         view = self._seen()
+        if self._searching:
+            return self._go_to_best(values[:, 0], view.active)
         num_slices, num_active = len(view.pairs), len(view.active)
         low, high = _range(values)
         seen = (high >= low).T  # (m, A): a slice without one finite value says nothing
@@ -219,12 +254,46 @@ class Engine:
         # Move: from the centres of the grids, which near a bound are not where the rover stands.
         move = view.center - self._standing(view.active, view.pairs) + move
         total = self._combine(move, seen)
-        self.theta[view.active] = self.space.clamp(self.theta[view.active] + total)
+        if self.search is None:
+            self.theta[view.active] = self.space.clamp(self.theta[view.active] + total)
+        else:
+            self.search.propose(view.active, total)
 
         after = after._replace(alpha=after.alpha.clamp(_TINY, _HUGE), delta=after.delta.clamp(_TINY, _HUGE))
         self.table.write(view.slots, view.active, after)
         self._note(values, low, high, after)
         return self._describe(values, low, high, total)
+
+    @property
+    def _searching(self) -> bool:
+        return self.search is not None and self.search.waiting
+
+    def _tries(self, active: Tensor) -> Tensor:
+        """What a search samples, ``(A, P, d)``; tries that lead out of the box end at its wall."""
+        assert self.search is not None
+        return self.space.clamp(self.theta[active][:, None] + self.search.displacements(active))
+
+    def _go_to_best(self, values: Tensor, active: Tensor) -> Step:
+        """End of a search: ``values (A, P)``."""
+        assert self.search is not None
+        low, high = _range(values)
+        best = torch.where(values.isfinite(), values, float("inf")).argmin(-1)  # the first: it stays unless it gains
+        arrived = self._tries(active)[torch.arange(len(active)), best]
+        moved = arrived - self.theta[active]
+        proposal = self.search.basis[active, 0]
+        self.theta[active] = arrived
+        self.search.moved(active, moved)
+        width = self.space.width
+        alpha = (proposal * width).norm(dim=-1).clamp(min=_TINY)
+        return Step(
+            direction=moved / moved.norm(dim=-1, keepdim=True).clamp(min=_TINY),
+            alpha=alpha,
+            delta=SHORTEST * alpha,
+            frame=torch.eye(2, dtype=torch.float64).expand(len(active), 2, 2),
+            value=values[:, 0],
+            spread=high - low,
+            blind=torch.zeros(len(active), dtype=torch.bool),  # the slices are there to notice
+        )
 
     def _advance(self, values: Tensor, view: View) -> RoverState:
         """One decision and transition of R two-dimensional rovers, in chunks of bounded memory: ``values (R, P)``."""
@@ -287,7 +356,7 @@ class Engine:
             alpha=alpha,
             delta=delta,
             frame=frame,
-            value=values[:, 0, self.middle],
+            value=values[:, 0, self._middle],
             spread=high.amax(-1) - low.amin(-1),
             blind=~(high >= low).any(-1),
         )
@@ -299,10 +368,10 @@ class Engine:
         alpha, delta = after.alpha.view(shape).T, after.delta.view(shape).T  # (A, m)
         spread = (high - low).clamp(min=0)
         size = torch.maximum(alpha, (self.policy.grid_size - 1) / 2 * delta)
-        log_rates = torch.stack([alpha, delta]).log() + self._unit(view.pairs) if self.rules.inherit else None
+        log_rates = torch.stack([alpha, delta]).log() + self._unit(view.pairs) if self._inherit else None
         self.axes.note(view.active, view.pairs, size, spread, log_rates)
         if hasattr(self.strategy, "observe"):
-            middle = values[..., self.middle]
+            middle = values[..., self._middle]
             gain = torch.where(middle.isfinite(), middle - low, spread).clamp(min=0)
             gain = gain / gain.amax(-1, keepdim=True).clamp(min=1e-300)
             self.strategy.observe(view.pairs, torch.nan_to_num(gain, nan=0.0, posinf=0.0).mean(0))
@@ -317,6 +386,7 @@ class Engine:
             "start_log": self._start_log.clone(),
             "isotropic": self.isotropic,
             "axes": self.axes.state_dict(),
+            "search": None if self.search is None else self.search.state_dict(),
             "table": self.table.state_dict(),
             "generator": self.generator.get_state(),
             "view": None if view is None else {name: _copy(value) for name, value in view._asdict().items()},
@@ -328,6 +398,8 @@ class Engine:
         self.theta, self._start_log = state["theta"].clone(), state["start_log"].clone()
         self.isotropic = state["isotropic"]
         self.axes.load_state_dict(state["axes"])
+        if self.search is not None:
+            self.search.load_state_dict(state["search"])
         self.table.load_state_dict(state["table"])
         self.generator.set_state(state["generator"])
         view = state["view"]

@@ -137,7 +137,7 @@ class Optimizer:
             return self._probe.points.shape[0] * self._probe.points.shape[1]
         if self._kind == "start":
             return min(self.num_starts, self._rules.maxfev or 0)
-        return self._engine.num_grids * self._engine.points_a_slice + len(self._questions)
+        return self._engine.num_grids * self._engine.points_a_grid + len(self._questions)
 
     def _check_budget(self) -> None:
         status = self._rules.budget(self.nit, self.nfev, self._seconds(), self.num_points, self._fleet.lowest)
@@ -164,7 +164,7 @@ class Optimizer:
         elif self._kind == "start":
             yield self._fleet.start[: self.num_points].copy()
         else:
-            grids, size = self._engine.num_grids, 8 * self.dim * self._engine.points_a_slice
+            grids, size = self._engine.num_grids, 8 * self.dim * self._engine.points_a_grid
             step = max(self.settings.memory_limit // size, 1)
             pieces = (self._engine.points(first, min(first + step, grids)) for first in range(0, grids, step))
             extra = np.array([x for _, x in self._questions]).reshape(-1, self.dim)
@@ -279,7 +279,7 @@ class Optimizer:
         view, fleet = self._engine.view, self._fleet
         assert view is not None
         active = view.active.tolist()
-        size = len(view.pairs) * self._engine.points_a_slice
+        size = len(view.pairs) * self._engine.points_a_grid
         total = len(active) * size
         fleet.answer(self._questions, values[total:])
         for position, start in enumerate(active):

@@ -19,6 +19,7 @@ from rover.optimize.stopping import StoppingRules, number, whole_number
 from rover.policy import Policy, load
 
 ANCHORS = ("none", "best")
+COMBINATIONS = (None, "mean", "search")
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Settings:
         memory_limit: bytes of points handed to a batched objective in one call; larger rounds come in pieces.
         stopping: `maxiter`, `maxfev`, `xatol`, `fatol`, `ftarget`, `maxtime`, see
             :class:`rover.optimize.stopping.StoppingRules`.
-        engine: `anchor`, `inherit` and `move_inside`, see :class:`rover.optimize.engine.EngineRules`.
+        engine: `anchor`, `combine`, `inherit` and `move_inside`, see :class:`rover.optimize.engine.EngineRules`.
     """
 
     bounds: Any = None
@@ -74,6 +75,8 @@ class Settings:
         engine = EngineRules(**{k: rest.pop(k) for k in _names(EngineRules) if k in rest})
         if engine.anchor not in ANCHORS:
             raise ValueError(f"`anchor` must be one of {ANCHORS}, got {engine.anchor!r}")
+        if engine.combine not in COMBINATIONS:
+            raise ValueError(f"`combine` must be 'mean', 'search' or None, got {engine.combine!r}")
         settings = cls(**rest, stopping=stopping, engine=engine, options=dict(options))
         for name in ("initial_step", "initial_resolution"):
             value = getattr(settings, name)
