@@ -17,6 +17,7 @@ from torch import Tensor
 from rover.optimize.space import Space
 
 _STEP = 0.5  # decades between two levels
+_PAIRS = 6  # of opposite directions on a level, for d > 2, where the budget allows
 _PATIENCE = 3  # levels without an improvement after which a walk outwards ends: beyond a barrier lies another basin
 
 
@@ -51,6 +52,8 @@ def plan_probe(space: Space, theta: Tensor, num_points: int) -> Probe:
     num_levels = round((high - low) / _STEP) + 1
     radii = 10 ** torch.linspace(low, high, num_levels, dtype=torch.float64)
     per_level = min(max(num_points // num_levels, 1), 8)
+    if dim > 2:  # opposite pairs: in many dimensions a few directions may all lead upwards
+        per_level = 2 * max(min(num_points // 2, _PAIRS), 1)
     directions = spread_directions(num_levels * per_level, dim) * math.sqrt(max(dim, 2) / 2)
     ladder = theta[:, None] + radii.repeat_interleave(per_level)[:, None] * directions
     parts = [theta[:, None], space.reflect(ladder)]
@@ -137,11 +140,15 @@ def low_discrepancy(count: int, dim: int, shift: Tensor | float = 0.5, first: in
 
 
 def spread_directions(count: int, dim: int) -> Tensor:
-    """Unit vectors that fill the circle or sphere evenly, the same in every process: ``(count, dim)``."""
+    """Unit vectors that fill the circle or sphere evenly, the same in every process: ``(count, dim)``.
+
+    For dim > 2 each second one is the opposite of the one before.
+    """
     if dim == 1:
         return (1 - 2 * (torch.arange(count, dtype=torch.float64) % 2))[:, None]
     if dim == 2:
         angle = 0.7 + torch.arange(count, dtype=torch.float64) * math.pi * (3 - math.sqrt(5))  # the golden angle
         return torch.stack([angle.cos(), angle.sin()], -1)
-    normal = torch.randn(count, dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    half = torch.randn((count + 1) // 2, dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    normal = torch.stack([half, -half], 1).flatten(0, 1)[:count]
     return normal / normal.norm(dim=-1, keepdim=True)
