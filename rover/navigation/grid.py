@@ -38,10 +38,11 @@ def grid_points(theta: Tensor, delta: Tensor, grid_size: int, frame: Tensor | No
     Returns:
         ``(..., n * n, 2)``, row-major: the first coordinate varies slowest.
     """
-    offsets = grid_offsets(grid_size, theta.device, theta.dtype)
+    # A coordinate at a time (the result is a transposed view): that is how surfaces read points, and three times faster.
+    offsets = grid_offsets(grid_size, theta.device, theta.dtype).mT
     if frame is None:
-        return theta[..., None, :] + delta[..., None, None] * offsets
-    return theta[..., None, :] + offsets @ (delta[..., None, None] * frame).mT
+        return torch.addcmul(theta[..., None], delta[..., None, None], offsets).mT
+    return (theta[..., None] + (delta[..., None, None] * frame) @ offsets).mT
 
 
 class Sight(NamedTuple):
@@ -62,6 +63,19 @@ def look(values: Tensor, grid_size: int) -> Sight:
         values: ``(..., n * n)``.
         grid_size: n.
     """
+    low, high = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
+    span = high - low
+    if values.is_cpu and bool((span.isfinite() & (span > 8 * torch.finfo(values.dtype).tiny)).all()):
+        # The usual case, in a quarter of the passes over the grids. Elsewhere to ask would mean to wait for the device.
+        scaled = (values - low) / span
+    else:
+        scaled, low, span = _rescale_any(values)
+    level = torch.nan_to_num(low[..., 0]) + span[..., 0] * (scaled @ _central(grid_size, values.device, values.dtype))
+    return Sight(scaled.to(torch.float32).unflatten(-1, (grid_size, grid_size)), level, span[..., 0])
+
+
+def _rescale_any(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rescaled values, the lowest finite one and the range, whatever the values are."""
     finite = values.isfinite()
     infinity = float("inf")
     low = torch.where(finite, values, infinity).amin(-1, keepdim=True)
@@ -71,9 +85,7 @@ def look(values: Tensor, grid_size: int) -> Sight:
     flat = ~(half_span > 0)
     scaled = (values / 2 - low / 2) / torch.where(flat, 1.0, half_span)
     scaled = torch.where(finite, torch.where(flat, 0.5, scaled), torch.where(finite.any(-1, keepdim=True), 1.0, 0.5))
-    span = torch.where(flat, 0.0, 2 * half_span)[..., 0]
-    level = torch.nan_to_num(low[..., 0]) + span * (scaled @ _central(grid_size, values.device, values.dtype))
-    return Sight(scaled.to(torch.float32).unflatten(-1, (grid_size, grid_size)), level, span)
+    return scaled, low, torch.where(flat, 0.0, 2 * half_span)
 
 
 @lru_cache(maxsize=64)
