@@ -10,7 +10,7 @@ sign.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -25,29 +25,51 @@ from rover.optimize.slices import draw_pairs
 from rover.optimize.space import Space
 from rover.policy import Policy
 
+SHRINK = 0.25
+"""By how much a grid may become finer in one round so that it fits into the box without being moved."""
 _TINY, _HUGE = 1e-150, 1e150
 _ROWS_AT_ONCE = 4096  # grids in one network call: bounds the memory of the activations
 
 
 @dataclass
 class EngineRules:
-    """What may be varied about a round.
+    """What may be varied about a round. None: the paper's way with the faithful policy, else what proved best.
 
     Attributes:
-        anchor: ``none``: a move starts where the rover stands (the paper). ``best``: it starts from the best point of
-            the grid just seen.
+        anchor: where a move out of a grid may end. ``none``: wherever the policy says (the paper). ``best``: in the cell
+            of the best point just seen, if the policy would miss that cell although the point is not on the rim of the
+            grid, or would not leave the grid anyway. None: ``best`` up to two variables, unless f is noisy.
+        at_bounds: a grid that sticks out of the box is ``shrink``: made up to four times finer, then moved inside if
+            it still sticks out; ``move``: moved inside at once; ``squash``: squashed onto the box point by point.
+            None: ``shrink``, or ``move`` with the faithful policy.
         combine: what becomes of the mean of the slices' moves, for d > 2. ``mean``: it is the move (eq 9, the paper).
-            ``search``: it is a proposal that is tried in several lengths in the next round. None: ``mean`` with the
-            faithful policy, else ``search``.
+            ``search``: it is a proposal that is tried in several lengths in the next round.
         inherit: whether a pair that is used for the first time takes over the rates that its axes have reached in other
-            slices; False is the paper, whose late axes still have the initial ones. None: as `combine`.
-        move_inside: whether a grid that sticks out of the box is moved inside; False squashes its points onto the box.
+            slices; False is the paper, whose late axes still have the initial ones.
     """
 
-    anchor: str = "none"
+    anchor: str | None = None
+    at_bounds: str | None = None
     combine: str | None = None
     inherit: bool | None = None
-    move_inside: bool = True
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in (None, *known):
+                raise ValueError(f"`{name}` must be one of {known} or None, got {getattr(self, name)!r}")
+
+    def resolved(self, *, faithful: bool, noisy: bool, dim: int) -> EngineRules:
+        """The same with every None replaced."""
+        usual = EngineRules(
+            anchor="none" if faithful or noisy or dim > 2 else "best",
+            at_bounds="move" if faithful else "shrink",
+            combine="mean" if faithful else "search",
+            inherit=not faithful,
+        )
+        return replace(usual, **{name: value for name, value in asdict(self).items() if value is not None})
+
+
+CHOICES = {"anchor": ("none", "best"), "at_bounds": ("shrink", "move", "squash"), "combine": ("mean", "search")}
 
 
 class View(NamedTuple):
@@ -83,6 +105,7 @@ class Engine:
         strategy: which slices, see :mod:`rover.optimize.slices`.
         generator: source of the slices' randomness.
         rules: variations.
+        noisy: whether f is.
 
     Attributes:
         isotropic: whether initial rates are lengths in x, the same along every axis, and not shares of the box.
@@ -96,15 +119,16 @@ class Engine:
         strategy: Any,
         generator: torch.Generator,
         rules: EngineRules,
+        *,
+        noisy: bool = False,
     ) -> None:
-        self.policy, self.space, self.strategy, self.generator, self.rules = policy, space, strategy, generator, rules
+        self.policy, self.space, self.strategy, self.generator = policy, space, strategy, generator
         self.theta = theta.clone()
         self.num_starts, self.dim = theta.shape
+        self.rules = rules.resolved(faithful=not policy.config.act_first, noisy=noisy, dim=self.dim)
         n = policy.grid_size
         self.points_a_slice = n if self.dim == 1 else n * n
-        faithful = not policy.config.act_first
-        self._inherit = not faithful if rules.inherit is None else rules.inherit
-        searches = self.dim > 2 and (rules.combine or ("mean" if faithful else "search")) == "search"
+        searches = self.dim > 2 and self.rules.combine == "search"
         self.search = MoveSearch(self.num_starts, self.dim) if searches else None
         offsets = grid_offsets(n)
         self._offsets = offsets[::n].clone() if self.dim == 1 else offsets
@@ -155,8 +179,9 @@ class Engine:
         center = self._standing(active, pairs)
         # Below the spacing of float64 numbers the points of a grid would coincide.
         delta = torch.maximum(state["delta"], center.abs().amax(-1) * 2.0**-48).clamp(_TINY, _HUGE)
-        if self.space.limited and self.rules.move_inside:
-            center, delta = self.space.fit_window(center, delta, state["frame"], pairs, self.policy.grid_size)
+        if self.space.limited and self.rules.at_bounds != "squash":
+            finer = SHRINK if self.rules.at_bounds == "shrink" else 1.0
+            center, delta = self.space.fit_window(center, delta, state["frame"], pairs, self.policy.grid_size, finer)
             if self.dim <= 2:
                 self.theta[active] = center[0, :, : self.dim]
         self.view = View(active, pairs, slots, center, delta, state)
@@ -170,7 +195,7 @@ class Engine:
     def _initialise(self, pairs: Tensor, slots: Tensor, starts: Tensor) -> None:
         """Rates, frames and empty memories of pairs ``(m, 2)`` that rovers use for the first time."""
         log = self._start_log[:, starts, None]
-        log = self.axes.inherited(starts, pairs, log) if self._inherit else log.expand(-1, -1, len(pairs))
+        log = self.axes.inherited(starts, pairs, log) if self.rules.inherit else log.expand(-1, -1, len(pairs))
         state = self._fresh((log - self._unit(pairs)).exp().transpose(1, 2))
         if self.isotropic and self.dim > 1:
             first, second = self._log_width[pairs].unbind(-1)
@@ -249,7 +274,7 @@ class Engine:
         after = self._advance(values.transpose(0, 1).flatten(0, 1), view)
         move = after.theta.view(num_slices, num_active, 2)
         if self.rules.anchor == "best":
-            move = move + self._best_offset(values.transpose(0, 1), view)
+            move = self._anchored(move, values.transpose(0, 1), view)
 
         # Move: from the centres of the grids, which near a bound are not where the rover stands.
         move = view.center - self._standing(view.active, view.pairs) + move
@@ -315,11 +340,25 @@ class Engine:
             parts.append(transition(part, decision, sight, act_first=self.policy.config.act_first))
         return parts[0] if len(parts) == 1 else RoverState(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
-    def _best_offset(self, values: Tensor, view: View) -> Tensor:
-        """From the centre of each grid to its best point: ``values (m, A, P)`` -> ``(m, A, 2)``."""
-        where = torch.where(values.isfinite(), values, float("inf")).argmin(-1)
-        offset = self._offsets[where] * view.delta[..., None]
-        return (view.state["frame"] @ offset[..., None])[..., 0]
+    def _anchored(self, move: Tensor, values: Tensor, view: View) -> Tensor:
+        """The moves, or where a move would miss the cell of the best point of its grid, the way there.
+
+        Not where the best point is on the rim and the move leads beyond it: there may be more where that came from.
+
+        Args:
+            move: ``(m, A, 2)``, from the centres of the grids.
+            values: ``(m, A, P)``.
+            view: the grids.
+        """
+        half = (self.policy.grid_size - 1) / 2
+        delta, frame = view.delta[..., None], view.state["frame"]
+        best = self._offsets[torch.where(values.isfinite(), values, float("inf")).argmin(-1)]  # in cells
+        if self.dim == 1:
+            frame, best = torch.eye(2, dtype=torch.float64).expand_as(frame), best * best.new_tensor([1.0, 0.0])
+        landing = torch.linalg.solve_ex(frame, move)[0] / delta
+        missed = (landing - best).abs().amax(-1) > 1
+        stays = (best.abs().amax(-1) < half) | (landing.abs().amax(-1) <= half + 0.5)
+        return torch.where((missed & stays)[..., None], delta * (frame @ best[..., None])[..., 0], move)
 
     def _combine(self, move: Tensor, seen: Tensor) -> Tensor:
         """The least-squares solution of (8): for each axis the mean over the slices that saw something along it.
@@ -368,7 +407,7 @@ class Engine:
         alpha, delta = after.alpha.view(shape).T, after.delta.view(shape).T  # (A, m)
         spread = (high - low).clamp(min=0)
         size = torch.maximum(alpha, (self.policy.grid_size - 1) / 2 * delta)
-        log_rates = torch.stack([alpha, delta]).log() + self._unit(view.pairs) if self._inherit else None
+        log_rates = torch.stack([alpha, delta]).log() + self._unit(view.pairs) if self.rules.inherit else None
         self.axes.note(view.active, view.pairs, size, spread, log_rates)
         if hasattr(self.strategy, "observe"):
             middle = values[..., self._middle]

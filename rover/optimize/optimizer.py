@@ -67,7 +67,7 @@ class Optimizer:
         seed = settings.seed_number()
         theta, slices = self._space.inward(start), settings.slices_for(self._space.dim)
         generator = torch.Generator().manual_seed(seed)
-        self._engine = Engine(self.policy, self._space, theta, slices, generator, settings.engine)
+        self._engine = Engine(self.policy, self._space, theta, slices, generator, settings.engine, noisy=settings.noisy)
         self._fleet = Fleet(start, self._space, noisy=settings.noisy)
         self._luck = torch.Generator().manual_seed(seed ^ 0x5EED)  # of restarts
         self._box_shift = torch.rand(self._space.dim, generator=self._luck, dtype=torch.float64)

@@ -18,9 +18,6 @@ from rover.optimize.slices import default_slices
 from rover.optimize.stopping import StoppingRules, number, whole_number
 from rover.policy import Policy, load
 
-ANCHORS = ("none", "best")
-COMBINATIONS = (None, "mean", "search")
-
 
 @dataclass
 class Settings:
@@ -44,7 +41,7 @@ class Settings:
         memory_limit: bytes of points handed to a batched objective in one call; larger rounds come in pieces.
         stopping: `maxiter`, `maxfev`, `xatol`, `fatol`, `ftarget`, `maxtime`, see
             :class:`rover.optimize.stopping.StoppingRules`.
-        engine: `anchor`, `combine`, `inherit` and `move_inside`, see :class:`rover.optimize.engine.EngineRules`.
+        engine: `anchor`, `at_bounds`, `combine` and `inherit`, see :class:`rover.optimize.engine.EngineRules`.
     """
 
     bounds: Any = None
@@ -73,10 +70,6 @@ class Settings:
         rest = dict(options)
         stopping = StoppingRules(**{k: rest.pop(k) for k in _names(StoppingRules) if k in rest})
         engine = EngineRules(**{k: rest.pop(k) for k in _names(EngineRules) if k in rest})
-        if engine.anchor not in ANCHORS:
-            raise ValueError(f"`anchor` must be one of {ANCHORS}, got {engine.anchor!r}")
-        if engine.combine not in COMBINATIONS:
-            raise ValueError(f"`combine` must be 'mean', 'search' or None, got {engine.combine!r}")
         settings = cls(**rest, stopping=stopping, engine=engine, options=dict(options))
         for name in ("initial_step", "initial_resolution"):
             value = getattr(settings, name)

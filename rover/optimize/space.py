@@ -94,9 +94,11 @@ class Space:
         return torch.minimum(torch.maximum(u, self.lower), self.upper) if self.limited else u
 
     def fit_window(
-        self, center: Tensor, delta: Tensor, frame: Tensor, pairs: Tensor, grid_size: int
+        self, center: Tensor, delta: Tensor, frame: Tensor, pairs: Tensor, grid_size: int, finest: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Move windows inside the box; shrink only those that are larger than it.
+        """Shrink windows that stick out of the box by up to `finest`, and move inside what still sticks out.
+
+        A window that is larger than the box shrinks as far as it must.
 
         Args:
             center: ``(m, A, 2)``, where the grids of A rovers would stand.
@@ -104,6 +106,7 @@ class Space:
             frame: ``(m, A, 2, 2)``; the limits apply to the bounding box of the turned and stretched window.
             pairs: ``(m, 2)``, the axes of each grid.
             grid_size: n.
+            finest: smallest factor of delta, in (0, 1]; 1 moves at once.
 
         Returns:
             centres and resolutions of the same shapes.
@@ -111,10 +114,12 @@ class Space:
         if not self.limited:
             return center, delta
         low, high = self.lower[pairs][:, None], self.upper[pairs][:, None]
-        reach = (grid_size - 1) / 2 * delta[..., None] * frame.abs().sum(-1)  # (m, A, 2)
-        shrink = ((high - low) / (2 * reach)).amin(-1).clamp(max=1.0)
-        reach = reach * shrink[..., None]
-        return torch.maximum(torch.minimum(center, high - reach), low + reach), delta * shrink
+        unit = (grid_size - 1) / 2 * frame.abs().sum(-1)  # (m, A, 2): half a window with a delta of one
+        room = torch.minimum(center - low, high - center)
+        delta = torch.minimum(delta, torch.maximum((room / unit).amin(-1), finest * delta))
+        delta = torch.minimum(delta, ((high - low) / (2 * unit)).amin(-1))
+        reach = delta[..., None] * unit
+        return torch.maximum(torch.minimum(center, high - reach), low + reach), delta
 
 
 def parse_bounds(bounds: Any, num_axes: int) -> tuple[NDArray[Any], NDArray[Any]]:
