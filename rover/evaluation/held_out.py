@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rover.evaluation.navigate import Navigator, Trajectory, navigate
+from rover.evaluation.protocol import meta_test_starts
 from rover.landscapes.base import Landscape
 from rover.landscapes.prototypes import MODALITIES, Prototypes
 from rover.landscapes.stack import Stack
@@ -110,13 +111,12 @@ class Yardstick:
 
         To be looked at, never to choose by: F_test is for the final count.
         """
-        parts = [Transformed(function(batch_size=count)) for function in TEST_FUNCTIONS.values()]
-        stack = Stack(parts)
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(stack.batch_size, 2, generator=generator, dtype=torch.float64)
-        theta = torch.cat([part.start for part in parts]) + perturbation * (stack.upper - stack.lower) * noise
+        drawn = [
+            meta_test_starts(name, "perturbed", count, seed=seed, perturbation=perturbation) for name in TEST_FUNCTIONS
+        ]
+        stack = Stack([Transformed(problem) for problem, _ in drawn])
         names = [name for name in TEST_FUNCTIONS for _ in range(count)]
-        return cls(stack, theta.clamp(stack.lower, stack.upper), names, torch.ones_like(stack.minimum))
+        return cls(stack, torch.cat([start for _, start in drawn]), names, torch.ones_like(stack.minimum))
 
     @classmethod
     def development(cls, instances: int = 2, seed: int = 0) -> Yardstick:

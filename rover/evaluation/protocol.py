@@ -22,16 +22,19 @@ from torch import Tensor
 from rover.evaluation.baselines import BATCHED, METHODS
 from rover.evaluation.baselines import run as run_baseline
 from rover.evaluation.cache import RunCache, source_digest
+from rover.evaluation.high_dimensional import run_slices
 from rover.evaluation.rover_runner import run_minimize, run_navigator, weights_digest
 from rover.evaluation.runs import Run
 from rover.evaluation.tuning import tune
 from rover.landscapes.base import Landscape
+from rover.landscapes.test_functions import TEST_FUNCTIONS
 from rover.policy import available
 
 J = TypeVar("J")
 
-ROVERS: dict[str, Callable[..., Run]] = {"rover": run_minimize, "navigator": run_navigator}
-"""``rover``: through ``rover.minimize``; ``navigator``: the bare method, all instances at once, no bounds."""
+ROVERS: dict[str, Callable[..., Run]] = {"rover": run_minimize, "navigator": run_navigator, "slices": run_slices}
+"""``rover``: through ``rover.minimize``; ``navigator``: the bare method, all instances at once, no bounds; ``slices``:
+through ``rover.minimize`` with a named strategy of slices."""
 
 
 @dataclass
@@ -217,6 +220,28 @@ def uniform_starts(problem: Landscape, generator: torch.Generator) -> Tensor:
     """One uniform point of the box of each instance: ``(B, d)``."""
     u = torch.rand(problem.minimizer.shape, generator=generator, dtype=problem.lower.dtype)
     return problem.lower + u * (problem.upper - problem.lower)
+
+
+def meta_test_starts(
+    function: str, protocol: str, count: int, *, seed: int, purpose: str = "judged", perturbation: float = 0.01
+) -> tuple[Landscape, Tensor]:
+    """``count`` copies of a test function and their starts ``(count, 2)``.
+
+    Args:
+        function: a key of :data:`rover.landscapes.test_functions.TEST_FUNCTIONS`.
+        protocol: ``perturbed`` (the stated start, perturbed, kept in the box) or ``uniform`` (anywhere in the box).
+        count: how many.
+        seed: of the starts.
+        purpose: ``judged`` or ``tuning``, which never share a start.
+        perturbation: standard deviation in box widths of the perturbed starts.
+    """
+    number = 10 * list(TEST_FUNCTIONS).index(function) + 2 * ("judged", "tuning").index(purpose)
+    generator = torch.Generator().manual_seed(100 * seed + number + (protocol == "uniform"))
+    problem = TEST_FUNCTIONS[function](batch_size=count)
+    if protocol == "uniform":
+        return problem, uniform_starts(problem, generator)
+    start = perturbed_starts(problem.start, perturbation * (problem.upper - problem.lower), generator)
+    return problem, start.clamp(problem.lower, problem.upper)
 
 
 def repeat(problem: Landscape, index: int, count: int) -> Landscape:

@@ -12,7 +12,7 @@ from rover.evaluation.document import refresh
 from rover.evaluation.experiments import checks, meta_test, prototypes, suite
 from rover.evaluation.figures import convergence_figure, label, profile_figure, save
 from rover.evaluation.page import build_index
-from rover.evaluation.protocol import Entrant
+from rover.evaluation.protocol import Entrant, meta_test_starts
 from rover.evaluation.report import Plot, Report, Table, format_cell, markdown_table, write_report
 from rover.evaluation.runs import Run
 from rover.evaluation.scores import Estimate
@@ -86,10 +86,10 @@ def test_rotated_bowls_have_their_condition_their_minimiser_and_their_start(boxe
 
 
 def test_judged_and_tuning_starts_differ():
-    judged = meta_test.starts("ackley", "perturbed", 4, seed=1, purpose="judged")[1]
-    again = meta_test.starts("ackley", "perturbed", 4, seed=1, purpose="judged")[1]
-    tuning = meta_test.starts("ackley", "perturbed", 4, seed=1, purpose="tuning")[1]
-    uniform = meta_test.starts("ackley", "uniform", 4, seed=1, purpose="judged")[1]
+    judged = meta_test_starts("ackley", "perturbed", 4, seed=1, purpose="judged")[1]
+    again = meta_test_starts("ackley", "perturbed", 4, seed=1, purpose="judged")[1]
+    tuning = meta_test_starts("ackley", "perturbed", 4, seed=1, purpose="tuning")[1]
+    uniform = meta_test_starts("ackley", "uniform", 4, seed=1, purpose="judged")[1]
     assert (judged == again).all() and (judged != tuning).any() and (judged != uniform).any()
     assert (judged - judged.mean(0)).abs().max() < 0.5
 

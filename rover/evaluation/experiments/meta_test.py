@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rover.evaluation.comparison import (
     READING,
     ComparisonConfig,
@@ -26,20 +24,16 @@ from rover.evaluation.comparison import (
     share_table,
 )
 from rover.evaluation.figures import Shade, convergence_figure, profile_figure, save
-from rover.evaluation.protocol import perturbed_starts, uniform_starts
+from rover.evaluation.protocol import meta_test_starts
 from rover.evaluation.report import Plot, Report, Table, provenance, write_report
-from rover.evaluation.rover_runner import run_minimize
 from rover.evaluation.runs import Run
 from rover.landscapes.test_functions import TEST_FUNCTIONS
-from rover.policy import Policy
 
 FIGURES: dict[str, tuple[str, Shade]] = {
     "perturbed": ("figure5.png", "envelope"),
     "uniform": ("uniform.png", "quartiles"),
 }
 """Protocol -> file and what is shaded."""
-
-_PURPOSES = {"judged": 0, "tuning": 1}
 
 
 @dataclass
@@ -76,40 +70,6 @@ class MetaTestConfig(ComparisonConfig):
             self.perturbations, self.uniform, self.tuning_starts = 2, 2, 1
 
 
-def starts(function: str, protocol: str, count: int, *, seed: int, purpose: str, perturbation: float = 0.01) -> Problem:
-    """``count`` copies of a test function and their starts.
-
-    Args:
-        function: a key of :data:`TEST_FUNCTIONS`.
-        protocol: ``perturbed`` or ``uniform``.
-        count: how many.
-        seed: of the starts.
-        purpose: ``judged`` or ``tuning``, which never share a start.
-        perturbation: standard deviation in box widths of the perturbed starts, which are kept in the box.
-    """
-    number = list(TEST_FUNCTIONS).index(function)
-    generator = torch.Generator().manual_seed(
-        100 * seed + 10 * number + 2 * _PURPOSES[purpose] + (protocol == "uniform")
-    )
-    problem = TEST_FUNCTIONS[function](batch_size=count)
-    if protocol == "uniform":
-        return problem, uniform_starts(problem, generator)
-    start = perturbed_starts(problem.start, perturbation * (problem.upper - problem.lower), generator)
-    return problem, start.clamp(problem.lower, problem.upper)
-
-
-def found(
-    policy: Policy | str, *, rounds: int = 60, count: int = 20, target: float = 1e-2, seed: int = 0
-) -> dict[str, int]:
-    """In how many of ``count`` perturbed runs a policy comes within ``target``, function by function (for training)."""
-    result = {}
-    for function in TEST_FUNCTIONS:
-        problem, start = starts(function, "perturbed", count, seed=seed, purpose="judged")
-        run = run_minimize(problem, start, rounds=rounds, seed=seed, policy=policy, bounded=True)
-        result[function] = int((run.best[:, -1] <= target).sum())
-    return result
-
-
 def run(config: MetaTestConfig) -> dict[str, Any]:
     """Make Figure 5 and its tables in ``output_dir``; returns the headline numbers."""
     entrants, notes = config.able_entrants()
@@ -120,7 +80,7 @@ def run(config: MetaTestConfig) -> dict[str, Any]:
 
         def draw(number: int, purpose: str, protocol: str = protocol) -> dict[str, Problem]:
             options = {"seed": config.seed, "purpose": purpose, "perturbation": config.perturbation}
-            return {f: starts(f, protocol, number, **options) for f in config.functions}  # type: ignore[arg-type]
+            return {f: meta_test_starts(f, protocol, number, **options) for f in config.functions}  # type: ignore[arg-type]
 
         problems = draw(count, "judged"), draw(config.tuning_starts, "tuning")
         title = f"{protocol} starts, by"
