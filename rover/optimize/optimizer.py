@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rover.optimize.engine import Engine
 from rover.optimize.fleet import Fleet, Row
-from rover.optimize.probe import Probe, choose, low_discrepancy, plan_probe, spread_directions
+from rover.optimize.probe import Probe, choose, low_discrepancy, plan_probe, plan_scatter, spread_directions
 from rover.optimize.result import RoverResult
 from rover.optimize.settings import Settings, parse_start, parse_values
 from rover.optimize.space import Space
@@ -108,7 +108,9 @@ class Optimizer:
         wanted = self._engine.points_a_slice
         budget = math.inf if self._rules.maxfev is None else self._rules.maxfev / (2 * self.num_starts)
         for num_points in (wanted, wanted // 2, wanted // 4, 1):
-            probe = plan_probe(self._space, theta, max(num_points, 1))
+            scattered = self._space.bounded and self._space.dim <= 2 and self.settings.probe != "ladder"
+            plan = plan_scatter if scattered else plan_probe
+            probe = plan(self._space, theta, max(num_points, 1))
             if probe.points.shape[1] <= budget:
                 return probe
         return None
@@ -257,7 +259,7 @@ class Optimizer:
                 self._fleet.lose(start, row(start * count))
                 continue
             radius = float(choice.radius[start])
-            self._engine.place(start, choice.theta[start], radius / 2, 2 * radius / (n - 1))
+            self._engine.place(start, choice.theta[start], float(choice.step[start]), 2 * radius / (n - 1))
             self._fleet.x_scale[start] = 1.0 if self._space.bounded else radius
             self._fleet.nominate(start, mine, start * count, row)
         move = choice.theta - probe.points[:, 0]
@@ -268,7 +270,7 @@ class Optimizer:
             self.nfev,
             theta=probe.points[:, 0],
             fun=table[:, 0],
-            alpha=choice.radius / 2 * unit,
+            alpha=choice.step * unit,
             delta=2 * choice.radius / (n - 1) * unit,
             direction=move / torch.where(length > 0, length, 1.0),
             frame=torch.eye(2, dtype=torch.float64).expand(self.num_starts, 2, 2),

@@ -1,9 +1,10 @@
 """The first round when nobody has said how large a step is: samples on many scales at once.
 
-Without bounds: a few points on each level of a geometric ladder of radii, 1e-9 to 1e9, around the start. In a box: a
-ladder from half the box down to 1e-6 of it, and samples scattered evenly over the box. From the values (compared with
-each other only, so that a f + b changes nothing) follow the start, and a first grid whose window is as large as the
-scale on which the surface was seen to fall.
+In a box of one or two variables: samples scattered evenly over it. The rover begins at the best of them, with a window
+of half the box's width. Without bounds: a few points on each level of a geometric ladder of radii, 1e-9 to 1e9, around
+the start. In a box of more variables both: a ladder from half the box down to 1e-6 of it, and scattered samples. From
+the values (compared with each other only, so that a f + b changes nothing) follow the start, and a first grid whose
+window is as large as the scale on which the surface was seen to fall.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from rover.optimize.space import Space
 
+BOX_RADIUS = 0.25
+"""Half-window of the first grid in a box, and first step size, in box widths."""
 _STEP = 0.5  # decades between two levels
 _PAIRS = 6  # of opposite directions on a level, for d > 2, where the budget allows
 _PATIENCE = 3  # levels without an improvement after which a walk outwards ends: beyond a barrier lies another basin
@@ -37,6 +40,14 @@ class Choice(NamedTuple):
 
     theta: Tensor  # (S, d)
     radius: Tensor  # (S,)
+    step: Tensor  # (S,) first step sizes
+
+
+def plan_scatter(space: Space, theta: Tensor, num_points: int) -> Probe:
+    """The starts ``(S, d)`` themselves and `num_points` - 1 samples all over the unit box, the same for each start."""
+    scatter = low_discrepancy(num_points - 1, space.dim).expand(len(theta), -1, -1)
+    nothing = torch.empty(0, dtype=torch.float64)
+    return Probe(torch.cat([theta[:, None], scatter], 1), nothing, 0, BOX_RADIUS)
 
 
 def plan_probe(space: Space, theta: Tensor, num_points: int) -> Probe:
@@ -76,10 +87,15 @@ def choose(probe: Probe, values: Tensor) -> Choice:
         values: ``(S, P)``; at least one finite value a start.
     """
     values = torch.where(values.isfinite(), values, float("inf"))
+    if not len(probe.radii):
+        theta = probe.points[torch.arange(len(values)), values.argmin(-1)]
+        radius = torch.full((len(values),), probe.spread_radius, dtype=torch.float64)
+        return Choice(theta, radius, radius)
     num_levels, per_level = len(probe.radii), probe.per_level
     chosen = [_choose_one(probe, row, num_levels, per_level) for row in values]
     theta = torch.stack([probe.points[s, where] for s, (where, _) in enumerate(chosen)])
-    return Choice(theta, torch.tensor([radius for _, radius in chosen], dtype=torch.float64))
+    radius = torch.tensor([radius for _, radius in chosen], dtype=torch.float64)
+    return Choice(theta, radius, radius / 2)
 
 
 def _choose_one(probe: Probe, values: Tensor, num_levels: int, per_level: int) -> tuple[int, float]:

@@ -80,7 +80,7 @@ class Settings:
                 setattr(settings, name, value)
         settings.restarts = whole_number("restarts", settings.restarts) or 0
         for name in ("noisy", "probe"):
-            if not isinstance(getattr(settings, name), (bool, np.bool_, type(None))):
+            if not isinstance(getattr(settings, name), (bool, np.bool_, type(None))) and settings.probe != "ladder":
                 raise ValueError(f"`{name}` must be True or False, got {getattr(settings, name)!r}")
         settings.memory_limit = whole_number("memory_limit", settings.memory_limit) or 2**62
         return settings
