@@ -178,10 +178,10 @@ def test_minimize_in_the_same_books(policy_file):
         policy=policy_file,
         seed=int(np.random.default_rng([1, 0]).integers(2**31)),
     )
-    assert run.best[0, -1] == pytest.approx(direct.fun - problem.minimum[0].item(), rel=1e-6)
+    assert run.best[0, -1] == pytest.approx(direct.fun - problem.minimum[0].item(), rel=1e-4)
     assert run.evaluations[0, -1] == direct.nfev + 1  # and the start
     stood = as_objective(problem)(direct.trajectory.theta[1:]) - problem.minimum[0].item()
-    np.testing.assert_allclose(run.current[0, 1:6], stood, rtol=1e-6)
+    np.testing.assert_allclose(run.current[0, 1:6], stood, rtol=1e-4)
 
 
 @pytest.mark.parametrize("bounded", [True, False])
