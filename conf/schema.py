@@ -146,6 +146,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         run="rover.evaluation.experiments.table1:run",
         trains=True,
     ),
+    "direction": Experiment(
+        config="rover.evaluation.experiments.direction:DirectionConfig",
+        run="rover.evaluation.experiments.direction:run",
+    ),
     "prototypes": Experiment(
         config="rover.evaluation.experiments.prototypes:PrototypesConfig",
         run="rover.evaluation.experiments.prototypes:run",

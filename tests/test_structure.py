@@ -28,7 +28,7 @@ ROVER = {
     "policy": {"networks", "navigation", "landscapes"},
     "learning": {"policy", "networks", "navigation", "landscapes"},
     "optimize": {"policy", "networks", "navigation", "landscapes"},
-    "evaluation": {"optimize", "policy", "networks", "navigation", "landscapes"},
+    "evaluation": {"optimize", "learning", "policy", "networks", "navigation", "landscapes"},
 }
 FORBIDDEN_IN_ROVER = {"lightning", "pytorch_lightning", "omegaconf", "torchmetrics", "tensorboard"}
 # Extras: imported inside functions (or guarded), so that the four core dependencies are enough for `import rover`.

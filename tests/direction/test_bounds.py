@@ -1,0 +1,97 @@
+"""The experiment on what bounds the direction: its bound against a closed form, its states against the teachers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import vonmises
+from torch import Tensor
+
+from rover.evaluation.experiments.direction import DirectionConfig, States, look_at, posterior_error, run, visit
+from rover.landscapes import MODALITIES, Landscape
+from rover.learning.cloning import generate_tuples
+from rover.learning.losses import angle_error
+from rover.navigation.grid import grid_offsets
+from rover.networks import AngleNet, NetworkConfig
+from rover.policy import save_angle_net
+
+
+def gen(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class Plane(Landscape):
+    """``x_1`` with noise of a standard deviation of its own for each instance."""
+
+    def __init__(self, std: Tensor) -> None:
+        self.prior = std
+        self.minimizer = torch.zeros(len(std), 2, dtype=std.dtype)
+
+    def mean(self, points: Tensor) -> Tensor:
+        return points[..., 0].clone()
+
+    def noise_std(self, points: Tensor) -> Tensor:
+        return self.prior[:, None].expand(points.shape[:2])
+
+
+def test_on_a_plane_the_posterior_is_von_mises() -> None:
+    spread = grid_offsets(5)[:, 0].square().sum().item()
+    for kappa in (0.5, 3.0, 50.0):
+        std = torch.full((600,), (spread / kappa) ** 0.5, dtype=torch.float64)
+        zero = torch.zeros(600, 2, dtype=torch.float64)
+        states = States(Plane(std), zero + 1.0, torch.ones(600, dtype=torch.float64), zero, zero)  # type: ignore[arg-type]
+        found = posterior_error(states, gen(), 5)
+
+        # The estimate is the direction of the fitted slope; the mean error is that of many fitted slopes.
+        rng = np.random.default_rng(0)
+        slope = np.array([1.0, 0.0]) + rng.standard_normal((200_000, 2)) / kappa**0.5
+        expected = np.degrees(np.abs(np.arctan2(slope[:, 1], slope[:, 0]))).mean()
+        assert found.mean().item() == pytest.approx(expected, rel=0.1)
+        # One posterior of the same concentration.
+        angles = vonmises(kappa).rvs(100_000, random_state=1)
+        assert found.min() < np.degrees(np.abs(angles)).mean() < found.max()
+
+
+def test_states_are_those_of_the_cloning_tuples() -> None:
+    states = visit(400, gen(), 5)
+    kind = states.landscape.modality
+    tuples = generate_tuples(400, gen(1), grid_size=5)
+    assert len(kind) > 3000
+    shares = torch.bincount(kind) / len(kind) - torch.bincount(tuples.modality) / len(tuples.modality)
+    assert shares.abs().max() < 0.05
+    nearest = angle_error(states.action[:, None].expand(-1, 2, -1), states.teachers).amin(-1)
+    assert nearest.max() < 1e-6, "the better teacher is one of the two"
+    quiet = look_at(states, math.inf, gen(), 5)
+    errors = [(look_at(states, looks, gen(), 5) - quiet).abs().mean() for looks in (1, 16, 256)]
+    assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
+
+
+def test_the_experiment_runs_on_a_small_scale(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    torch.manual_seed(0)
+    save_angle_net(path, AngleNet(NetworkConfig(grid_size=5)))
+    means = run(DirectionConfig(output_dir=str(tmp_path / "out"), net=str(path), smoke=True))
+    assert means["quadratic fit, no noise"]["quadratic"] < 0.1
+    bound = means["no predictor is better, one look"]
+    for name in MODALITIES:
+        assert 0 <= bound[name] < means["net, one look"][name]
+        assert means["net, one look, to the nearer teacher"][name] <= means["net, one look"][name]
+    folder = tmp_path / "out/smoke"
+    assert (folder / "direction.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "summary.json").read_text())["numbers"]["mean"] == means
+
+
+@pytest.mark.parametrize("wrong", [{"functions": 0}, {"bound_states": 0}, {"seed": -1}])
+def test_settings_out_of_range_are_named(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
+        DirectionConfig(**wrong)
+
+
+def test_a_net_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="no_such"):
+        run(DirectionConfig(net="no_such", smoke=True))
