@@ -166,4 +166,16 @@ EXPERIMENTS: dict[str, Experiment] = {
         config="rover.evaluation.experiments.checks:ChecksConfig",
         run="rover.evaluation.experiments.checks:run",
     ),
+    "linear": Experiment(
+        config="rover.evaluation.experiments.linear:LinearConfig",
+        run="rover.evaluation.experiments.linear:run",
+    ),
+    "iris": Experiment(
+        config="rover.evaluation.experiments.iris:IrisConfig",
+        run="rover.evaluation.experiments.iris:run",
+    ),
+    "digits": Experiment(
+        config="rover.evaluation.experiments.digits:DigitsConfig",
+        run="rover.evaluation.experiments.digits:run",
+    ),
 }

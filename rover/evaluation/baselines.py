@@ -7,6 +7,7 @@ name                   what                          sees                 a roun
 ====================== ============================= ==================== =======================
 gradient_descent       theta - lr g                  exact gradient       a step
 nesterov               with momentum                 exact gradient       a step
+adam                   moments of the gradient       exact gradient       a step
 newton                 theta - lr H^-1 g             gradient, Hessian    a step
 cma_es                 pycma                         values               a generation
 nelder_mead            SciPy                         values               an iteration
@@ -27,7 +28,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rover.evaluation.baselines_gradient import gradient_descent, nesterov, newton
+from rover.evaluation.baselines_gradient import adam, gradient_descent, nesterov, newton
 from rover.evaluation.baselines_population import cma_es, differential_evolution, random_search, restarted_cma_es
 from rover.evaluation.baselines_sequential import cobyqa, nelder_mead, powell, restarted_nelder_mead
 from rover.evaluation.runs import Run
@@ -36,6 +37,7 @@ from rover.landscapes.base import Landscape
 METHODS: dict[str, Callable[..., Run]] = {
     "gradient_descent": gradient_descent,
     "nesterov": nesterov,
+    "adam": adam,
     "newton": newton,
     "cma_es": cma_es,
     "nelder_mead": nelder_mead,
@@ -47,7 +49,7 @@ METHODS: dict[str, Callable[..., Run]] = {
     "random_search": random_search,
 }
 
-BATCHED = frozenset({"gradient_descent", "nesterov", "newton"})
+BATCHED = frozenset({"gradient_descent", "nesterov", "adam", "newton"})
 """Methods that step all instances together, so that their clock must be read on one instance alone."""
 
 DERIVATIVES = BATCHED

@@ -1,4 +1,4 @@
-"""Gradient descent, Nesterov and Newton on exact derivatives, all instances of a landscape at once.
+"""Gradient descent, Nesterov, Adam and Newton on exact derivatives, all instances of a landscape at once.
 
 They see what the rover never sees: noise-free first and second derivatives. A round costs one evaluation (the value at
 the new iterate) and one gradient, Newton d more for the Hessian.
@@ -117,6 +117,34 @@ def nesterov(
 
     hyper = {"lr": lr, "momentum": momentum, "relative": relative}
     return descend("nesterov", step, problem, start, rounds=rounds, hyper=hyper, **options)
+
+
+def adam(
+    problem: Landscape,
+    start: Tensor,
+    *,
+    rounds: int,
+    seed: int = 0,
+    lr: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    **options: Any,
+) -> Run:
+    """Adam (Kingma & Ba 2015) with bias correction and epsilon 1e-8. Options as :func:`descend`."""
+    square = torch.zeros_like(start.double())
+    t = 0
+
+    def step(theta: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal square, t
+        t += 1
+        gradient = value_and_gradient(problem, theta)[1]
+        mean = beta1 * mean + (1 - beta1) * gradient
+        square = beta2 * square + (1 - beta2) * gradient.square()
+        length = (square / (1 - beta2**t)).sqrt() + 1e-8
+        return theta - lr * mean / (1 - beta1**t) / length, mean
+
+    hyper = {"lr": lr, "beta1": beta1, "beta2": beta2}
+    return descend("adam", step, problem, start, rounds=rounds, hyper=hyper, **options)
 
 
 def newton(

@@ -20,6 +20,7 @@ Shade = Literal["envelope", "quartiles", "none"]
 LABELS = {
     "gradient_descent": "gradient descent",
     "nesterov": "Nesterov",
+    "adam": "Adam",
     "newton": "Newton",
     "cma_es": "CMA-ES",
     "nelder_mead": "Nelder–Mead",

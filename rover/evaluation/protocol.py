@@ -205,7 +205,8 @@ def source_key(method: str, hyper: dict[str, Any]) -> list[str]:
     """Digests of the code and the weights on which a result depends."""
     if method in ROVERS:
         code = source_digest("navigation", "optimize", "policy.py", "networks.py", "evaluation/runs.py")
-        return [code, source_digest("evaluation/rover_runner.py"), weights_digest(hyper.get("policy", "default"))]
+        runners = ["evaluation/rover_runner.py", *(["evaluation/high_dimensional.py"] if method == "slices" else [])]
+        return [code, source_digest(*runners), weights_digest(hyper.get("policy", "default"))]
     file = METHODS[method].__module__.removeprefix("rover.").replace(".", "/") + ".py"
     return [source_digest("evaluation/runs.py", file)]
 

@@ -1,0 +1,119 @@
+"""What the experiments beyond two dimensions share: settings, drawing, tables of final losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rover.evaluation.comparison import ComparisonConfig, Problem, Runs, details, hyper_of, medians
+from rover.evaluation.curves import AXES
+from rover.evaluation.figures import Shade, convergence_figure, label, save
+from rover.evaluation.high_dimensional import ProblemSet
+from rover.evaluation.report import Plot, Report, Table, provenance, write_report
+from rover.evaluation.runs import Run
+
+
+@dataclass
+class SlicesConfig(ComparisonConfig):
+    """Settings of an experiment on slices; see :class:`ComparisonConfig`.
+
+    Attributes:
+        starts: judged runs on each problem.
+        tuning_starts: runs on each problem on which hyper-parameters are tuned.
+        panels: file name of a figure -> the entrants it shows; none named: all that are ``drawn``.
+    """
+
+    rounds: int = 100
+    starts: int = 20
+    tuning_starts: int = 10
+    panels: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        for name in ("starts", "tuning_starts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        for file, names in self.panels.items():
+            if unknown := [name for name in names if name not in self.entrants]:
+                raise ValueError(f"`panels.{file}` names no entrant: {unknown}; entrants are {list(self.entrants)}")
+        if self.smoke:
+            self.starts, self.tuning_starts = 1, 1
+
+    def with_starts(self, problem: ProblemSet, purpose: int) -> Problem:
+        """The runs of a set and where they begin; judged (purpose 0) and tuning runs (1) never share a start."""
+        return problem, problem.sample_starts(torch.Generator().manual_seed(2 * self.seed + purpose))
+
+    def run_all(self, judged: Mapping[str, Problem], tuning: Mapping[str, Problem]) -> tuple[Runs, list[str]]:
+        """Every entrant on every problem by rounds, and notes on who is missing."""
+        entrants, notes = self.able_entrants()
+        return self.compare(judged, tuning, entrants, "by rounds", rounds=self.rounds), notes
+
+    def draw(self, runs: Runs, title: str, shade: Shade) -> list[Plot]:
+        """Save one figure, or one for each of the ``panels``."""
+        plots, folder = [], Path(self.output_dir)
+        for file, names in (self.panels or {"curves": []}).items():
+            shown = {
+                p: {n: r for n, r in self.to_draw(of).items() if not names or n in names} for p, of in runs.items()
+            }
+            if not any(shown.values()):
+                continue
+            file = file if file.endswith(".png") else f"{file}.png"
+            columns = {problem: dict.fromkeys(AXES, of) for problem, of in shown.items()}
+            save(convergence_figure(columns, title=title, shade=shade), folder / file)
+            plots.append(Plot(file, f"{title}. Thick: median, dotted: geometric mean, shaded: {shade}."))
+        return plots
+
+    def report(
+        self, title: str, paragraphs: list[str], tables: list[Table], plots: list[Plot], runs: Runs
+    ) -> dict[str, Any]:
+        """Write the summary; returns the headline numbers."""
+        folder = Path(self.output_dir)
+        detailed = [details(of, f"{problem}, {self.rounds} rounds", seed=self.seed) for problem, of in runs.items()]
+        write_report(
+            Report(
+                name=folder.name,
+                title=title,
+                command=self.command,
+                paragraphs=paragraphs,
+                tables=[*tables, *detailed],
+                plots=plots,
+                provenance=provenance(seed=self.seed, rounds=self.rounds, starts=self.starts),
+                numbers={"hyper": hyper_of(runs)},
+            ),
+            folder,
+        )
+        return medians(runs)
+
+
+def loss_table(runs: Runs, problems: Mapping[str, Problem], title: str, note: str = "") -> Table:
+    """Median final loss (not gap) of every entrant on every problem, with the quartiles."""
+    rows = []
+    for name in next(iter(runs.values())):
+        cells = []
+        for problem, (landscape, _) in problems.items():
+            loss = runs[problem][name].best[:, -1] + landscape.minimum.numpy()
+            low, middle, high = np.quantile(loss, [0.25, 0.5, 0.75])
+            cells.append(f"{middle:.5g} [{low:.4g}, {high:.4g}]")
+        rows.append([label(name), *cells])
+    return Table(title, ["optimiser", *problems], rows, note)
+
+
+def cost_table(runs: Runs, title: str) -> Table:
+    """Median evaluations and seconds of a whole run of every entrant."""
+    rows: list[list[Any]] = []
+    for name in next(iter(runs.values())):
+        cells = [
+            f"{_median(of[name], 'evaluations'):,.0f} / {_median(of[name], 'seconds'):.2g} s" for of in runs.values()
+        ]
+        rows.append([label(name), *cells])
+    return Table(title, ["optimiser", *runs], rows, "Function evaluations / wall-clock seconds, medians over the runs.")
+
+
+def _median(run: Run, column: str) -> float:
+    return float(np.median(getattr(run, column)[:, -1]))
