@@ -127,6 +127,8 @@ def load(policy: str | Path | Policy = "default") -> Policy:
     """
     if isinstance(policy, Policy):
         return policy
+    if not isinstance(policy, (str, Path)):
+        raise ValueError(f"`policy` must be a name of {available()}, a path, or a rover.Policy, got {policy!r}")
     path = Path(policy)
     if path.suffix != ".safetensors":
         name = str(policy)

@@ -55,8 +55,9 @@ class EngineRules:
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
-            if getattr(self, name) not in (None, *known):
-                raise ValueError(f"`{name}` must be one of {known} or None, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, type(known[0])) and value in known):
+                raise ValueError(f"`{name}` must be one of {known} or None, got {value!r}")
 
     def resolved(self, *, faithful: bool, noisy: bool, dim: int) -> EngineRules:
         """The same with every None replaced."""
@@ -69,7 +70,12 @@ class EngineRules:
         return replace(usual, **{name: value for name, value in asdict(self).items() if value is not None})
 
 
-CHOICES = {"anchor": ("none", "best"), "at_bounds": ("shrink", "move", "squash"), "combine": ("mean", "search")}
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "anchor": ("none", "best"),
+    "at_bounds": ("shrink", "move", "squash"),
+    "combine": ("mean", "search"),
+    "inherit": (True, False),
+}
 
 
 class View(NamedTuple):

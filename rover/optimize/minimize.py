@@ -133,7 +133,7 @@ class FirstOf:
 
 def _warn_of_derivatives(jac: Any, hess: Any, hessp: Any) -> None:
     for name, given, what in (
-        ("jac", bool(jac), "gradient information"),
+        ("jac", jac is not None and jac is not False, "gradient information"),
         ("hess", hess is not None, "Hessian information"),
         ("hessp", hessp is not None, "Hessian-vector product information"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import operator
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from rover.optimize.engine import EngineRules
-from rover.optimize.slices import default_slices
+from rover.optimize.slices import check_fit, default_slices
 from rover.optimize.stopping import StoppingRules, number, whole_number
 from rover.policy import Policy, load
 
@@ -80,8 +81,12 @@ class Settings:
                 setattr(settings, name, value)
         settings.restarts = whole_number("restarts", settings.restarts) or 0
         for name in ("noisy", "probe"):
-            if not isinstance(getattr(settings, name), (bool, np.bool_, type(None))) and settings.probe != "ladder":
+            if (
+                not isinstance(getattr(settings, name), (bool, np.bool_, type(None)))
+                and str(settings.probe) != "ladder"
+            ):
                 raise ValueError(f"`{name}` must be True or False, got {getattr(settings, name)!r}")
+        settings.grid_size = whole_number("grid_size", settings.grid_size)
         settings.memory_limit = whole_number("memory_limit", settings.memory_limit) or 2**62
         return settings
 
@@ -101,9 +106,12 @@ class Settings:
             return secrets.randbits(62)
         if isinstance(self.seed, torch.Generator):
             return int(torch.randint(2**62, (1,), generator=self.seed, device=self.seed.device))
-        if isinstance(self.seed, (bool, float)) or not hasattr(self.seed, "__index__"):
-            raise ValueError(f"`seed` must be an int, a torch.Generator or None, got {self.seed!r}")
-        return int(self.seed) % 2**63
+        try:
+            if isinstance(self.seed, bool):
+                raise TypeError
+            return operator.index(self.seed) % 2**63
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"`seed` must be an int, a torch.Generator or None, got {self.seed!r}") from None
 
     def slices_for(self, dim: int) -> Any:
         """The strategy: a copy of its own, since strategies have a state (an iterator is used as it is)."""
@@ -116,6 +124,7 @@ class Settings:
                 f"`slices` must be a strategy such as rover.optimize.Partners(2), a function of (dim, generator) that "
                 f"returns pairs, or an iterator of pairs, got {self.slices!r}"
             )
+        check_fit(self.slices, dim)
         return copy.deepcopy(self.slices)
 
 
