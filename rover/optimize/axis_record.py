@@ -38,7 +38,7 @@ class AxisRecord:
             size, spread: ``(A, m)``.
             log_rates: ``(2, A, m)``, or None if nobody will inherit them.
         """
-        if len(pairs) == 1:
+        if self.size.shape[1] <= 2:  # one slice, all axes
             self.size[active], self.spread[active] = size, spread
             return
         axes = pairs.flatten()

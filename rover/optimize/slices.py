@@ -10,6 +10,8 @@ yields such pairs round after round. One that learns also has ``observe(pairs, g
 
 from __future__ import annotations
 
+import copy
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -171,14 +173,18 @@ class AdaptiveAxes:
         return torch.combinations(axes, 2)
 
     def observe(self, pairs: Tensor, gains: Tensor) -> None:
-        """Learn from ``gains (m,)``, the decrease that each slice of the round showed."""
+        """Learn from ``gains (m,)``, the decrease that each slice of the round showed.
+
+        A slice's gain is explained as the sum of its two axes' (least squares over all pairs of the k axes).
+        """
         dim = len(self.score)
         total = torch.zeros(dim, dtype=torch.float64).index_add_(0, pairs.flatten(), gains.repeat_interleave(2))
-        count = torch.bincount(pairs.flatten(), minlength=dim)
-        seen = count > 0
-        share = total[seen] / count[seen]
-        share = share / share.mean().clamp(min=1e-300)
-        self.score[seen] = self.memory * self.score[seen] + (1 - self.memory) * share
+        axes = pairs.unique()
+        paid = total[axes]
+        if len(axes) > 2:
+            paid = (paid - gains.sum() / (len(axes) - 1)).clamp(min=0) / (len(axes) - 2)
+        share = paid / paid.mean().clamp(min=1e-300)
+        self.score[axes] = self.memory * self.score[axes] + (1 - self.memory) * share
 
     def state_dict(self) -> dict[str, Any]:
         """The scores."""
@@ -194,6 +200,12 @@ def default_slices(dim: int) -> Callable[[int, torch.Generator], Tensor]:
     return AllPairs() if dim <= 6 else Partners(2)
 
 
+def check_fit(strategy: Any, dim: int) -> None:
+    """Raise a ``ValueError`` if one of our strategies cannot serve a problem of `dim` variables."""
+    if type(strategy) in _OURS and not isinstance(strategy, AllPairs):
+        copy.deepcopy(strategy)(dim, torch.Generator())
+
+
 def draw_pairs(strategy: Any, dim: int, generator: torch.Generator) -> Tensor:
     """The pairs of one round, checked and made canonical (i < j, each once): ``(m, 2)`` int64.
 
@@ -206,7 +218,7 @@ def draw_pairs(strategy: Any, dim: int, generator: torch.Generator) -> Tensor:
     if type(strategy) in _OURS:
         return raw
     try:
-        pairs = torch.as_tensor(raw if isinstance(raw, Tensor) else [[int(i) for i in pair] for pair in raw])
+        pairs = torch.as_tensor(raw if isinstance(raw, Tensor) else [[operator.index(i) for i in pair] for pair in raw])
     except (TypeError, ValueError) as error:
         raise ValueError(f"`slices` must yield pairs of axes such as [(0, 1), (2, 3)], got {raw!r}") from error
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs) or pairs.is_floating_point():
