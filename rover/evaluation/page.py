@@ -16,6 +16,7 @@ from rover.evaluation.report import format_cell, from_json, inline
 
 ORDER = (
     "table1",
+    "direction",
     "navigator",
     "prototypes",
     "meta_test",
