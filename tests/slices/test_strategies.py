@@ -54,12 +54,9 @@ def test_all_pairs_among_k_axes(strategy):
 GENERATOR = gen(1)
 
 
-@pytest.mark.parametrize("dim", [2, 3, 8, 9, 40, 41, 200])
-@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize(("dim", "number"), [(d, n) for d in (2, 3, 8, 9, 40, 41, 200) for n in (1, 2, 5) if n < d])
 @pytest.mark.parametrize("pool", [16, None])
 def test_every_axis_has_l_partners(dim, number, pool):
-    if number >= dim:
-        pytest.skip("fewer partners than that")
     strategy, generator = Partners(number, pool), gen()
     for _ in range(4):
         pairs = draw_pairs(strategy, dim, generator)
