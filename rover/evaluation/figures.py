@@ -25,8 +25,6 @@ LABELS = {
     "cma_es": "CMA-ES",
     "nelder_mead": "Nelder–Mead",
     "cma_es_batch": "CMA-ES, same batch",
-    "cma_es_default": "CMA-ES, default σ",
-    "cma_es_batch_default": "CMA-ES, same batch, default σ",
     "restarted_nelder_mead": "Nelder–Mead, restarted",
     "restarted_cma_es": "CMA-ES, restarted",
     "restarted_cma_es_batch": "CMA-ES, same batch, restarted",

@@ -120,7 +120,7 @@ def run_minimize(
     """:func:`rover.minimize` on every instance, convergence stops off.
 
     Two-dimensional instances run together, as the starts of one call, which gives the same runs in a fraction of the
-    time; under noise, with restarts or with a budget of evaluations they run one after another.
+    time; under noise, with restarts or with drawn initial lengths they run one after another.
 
     Args:
         problem: B instances of any dimension.
@@ -144,8 +144,12 @@ def run_minimize(
     stops: dict[str, Any] = {} if restarts else {"xatol": 0.0, "fatol": 0.0}
     loaded = with_frame(load(policy), frame)
     if problem.batch_size > 1 and problem.dim == 2 and not (noisy or restarts):
-        alike = step is None and window is None and max_evaluations is None
-        together = _run_together(problem, start, rounds, loaded, seed, bounded, {**stops, **options}) if alike else None
+        budget = (
+            None if max_evaluations is None else problem.batch_size * (max_evaluations - 1)
+        )  # the start is paid for
+        common = {**stops, **options, "maxiter": rounds, "maxfev": budget, "seed": seed}
+        alike = step is None and window is None
+        together = _run_together(problem, start, loaded, bounded, common) if alike else None
         if together is not None:
             return replace(together, hyper=hyper)
 
@@ -201,9 +205,7 @@ class _LayoutChanged(Exception):
 def _run_together(
     problem: Landscape,
     start: Tensor,
-    rounds: int,
     policy: Policy,
-    seed: int,
     bounded: bool,
     options: dict[str, Any],
 ) -> Run | None:
@@ -237,9 +239,10 @@ def _run_together(
         seconds.append(time.perf_counter() - began)
         return values.flatten().numpy()
 
-    options = {**options, "bounds": [(0.0, 1.0)] * 2 if bounded else None, "maxiter": rounds, "seed": seed}
+    box = [(0.0, 1.0)] * 2 if bounded else None
+    x0 = ((start - origin) / width).numpy()
     try:
-        result = rover.minimize(batch, ((start - origin) / width).numpy(), batched=True, policy=policy, **options)
+        result = rover.minimize(batch, x0, bounds=box, batched=True, policy=policy, **options)
     except _LayoutChanged:
         return None
     paths = [np.vstack([one.trajectory.theta, one.x]) for one in result.starts]

@@ -184,12 +184,13 @@ def test_minimize_in_the_same_books(policy_file):
     np.testing.assert_allclose(run.current[0, 1:6], stood, rtol=1e-4)
 
 
+@pytest.mark.parametrize("budget", [{}, {"max_evaluations": 160}, {"max_evaluations": 40}])
 @pytest.mark.parametrize("bounded", [True, False])
-def test_instances_that_run_together_run_as_they_do_alone(policy_file, bounded):
+def test_instances_that_run_together_run_as_they_do_alone(policy_file, bounded, budget):
     problem, start = draw(5, 0)
     if bounded:
         problem.lower, problem.upper = start - 40 * torch.rand_like(start), start + 40 * torch.rand_like(start)
-    options = {"rounds": 8, "policy": policy_file, "bounded": bounded}
+    options = {"rounds": 8, "policy": policy_file, "bounded": bounded, **budget}
     together = run_minimize(problem, start, **options)
     for b in range(5):
         alone = run_minimize(problem.select(slice(b, b + 1)), start[b : b + 1], **options)

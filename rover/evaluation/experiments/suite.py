@@ -80,7 +80,6 @@ def run_function(job: FunctionJob, cache: str | None) -> Run:
         job.split, seed=job.options["seed"], instances=job.instances, noise_rel=job.noise, functions=[job.function]
     )
     options = {**job.options, **job.entrant.hyper, "bounded": True, "noisy": job.noise > 0}
-    budget = options.get("max_evaluations")
 
     def one(number: int) -> Run:
         start = torch.as_tensor(problems[number].start)[None]
@@ -94,7 +93,7 @@ def run_function(job: FunctionJob, cache: str | None) -> Run:
         return replace(run, seconds=np.broadcast_to(one(0).seconds, run.seconds.shape).copy())
 
     def compute() -> Run:
-        rover = job.entrant.method == "rover" and not (job.noise or options.get("restarts") or budget)
+        rover = job.entrant.method == "rover" and not (job.noise or options.get("restarts"))
         same = rover or job.entrant.method in BATCHED
         try:
             run = together() if same else None
