@@ -166,6 +166,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         config="rover.evaluation.experiments.checks:ChecksConfig",
         run="rover.evaluation.experiments.checks:run",
     ),
+    "classics": Experiment(
+        config="rover.evaluation.experiments.classics:ClassicsConfig",
+        run="rover.evaluation.experiments.classics:run",
+    ),
     "linear": Experiment(
         config="rover.evaluation.experiments.linear:LinearConfig",
         run="rover.evaluation.experiments.linear:run",

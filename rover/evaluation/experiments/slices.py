@@ -92,16 +92,24 @@ class SlicesConfig(ComparisonConfig):
 
 
 def loss_table(runs: Runs, problems: Mapping[str, Problem], title: str, note: str = "") -> Table:
-    """Median final loss (not gap) of every entrant on every problem, with the quartiles."""
+    """Final loss (not gap) of every entrant on every problem, median and quartiles."""
+    return _final_table(runs, {p: landscape.minimum.numpy() for p, (landscape, _) in problems.items()}, title, note)
+
+
+def gap_table(runs: Runs, title: str, note: str = "") -> Table:
+    """Final gap of every entrant on every problem, median and quartiles."""
+    return _final_table(runs, dict.fromkeys(runs, np.zeros(1)), title, note)
+
+
+def _final_table(runs: Runs, least: Mapping[str, Any], title: str, note: str) -> Table:
     rows = []
     for name in next(iter(runs.values())):
         cells = []
-        for problem, (landscape, _) in problems.items():
-            loss = runs[problem][name].best[:, -1] + landscape.minimum.numpy()
-            low, middle, high = np.quantile(loss, [0.25, 0.5, 0.75])
-            cells.append(f"{middle:.5g} [{low:.4g}, {high:.4g}]")
+        for problem, of in runs.items():
+            low, middle, high = np.quantile(of[name].best[:, -1] + least[problem], [0.25, 0.5, 0.75])
+            cells.append(f"{middle:.4g} [{low:.3g}, {high:.3g}]")
         rows.append([label(name), *cells])
-    return Table(title, ["optimiser", *problems], rows, note)
+    return Table(title, ["optimiser", *runs], rows, note)
 
 
 def cost_table(runs: Runs, title: str) -> Table:
