@@ -5,9 +5,9 @@ divided by the square root of k. What is left without noise is the net's fault o
 curvature that Newton's teacher follows and the far side of the surface that decides between the teachers are out of sight.
 
 **A bound.** Suppose that someone knows everything about the surface, the point, the resolution and the noise, except how the
-surface is turned around the point. From a noisy grid he computes the posterior of that one angle and answers with its
-circular median. F_train is invariant under rotations (the saddles only under quarter turns), so that no predictor that
-sees one grid can have a smaller mean error than his, and one that does not know the surface has a larger one.
+surface is turned and mirrored around the point. From a noisy grid he computes the posterior of that one angle and that one
+bit and answers with the circular median of the direction. F_train is invariant under rotations and reflections (the saddles
+only under those of a square), so that no predictor that sees one grid can have a smaller mean error than his.
 """
 
 from __future__ import annotations
@@ -112,28 +112,34 @@ def look_at(states: States, looks: float, generator: torch.Generator, grid_size:
 
 
 def posterior_error(states: States, generator: torch.Generator, grid_size: int) -> Tensor:
-    """Mean angle error (degrees) of whoever knows all but the rotation, given one noisy grid: ``(N,)``."""
-    arc = torch.logspace(-2, math.log10(180), 120, dtype=torch.float64)
-    angle = torch.cat([-arc.flip(0), torch.zeros(1, dtype=torch.float64), arc])  # degrees, dense around the truth
+    """Mean angle error (degrees) of whoever knows all but the orientation, given one noisy grid: ``(N,)``."""
+    arc = torch.logspace(-2, math.log10(180), 60, dtype=torch.float64)
+    angle = torch.deg2rad(torch.cat([-arc.flip(0), torch.zeros(1, dtype=torch.float64), arc]))  # dense around the truth
     width = torch.gradient(angle)[0]
-    width[[0, -1]] /= 2  # -180 and 180 are one angle
-    turned = torch.deg2rad(angle)
-    rotation = torch.stack([turned.cos(), -turned.sin(), turned.sin(), turned.cos()], -1).view(-1, 2, 2)
-    distance = (angle - angle[:, None]).abs()
-    distance = torch.minimum(distance, 360 - distance)
+    width[[0, -1]] /= 2  # -180 and 180 degrees are one angle
+    rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(-1, 2, 2)  # (J, 2, 2)
+    eye = torch.eye(2, dtype=torch.float64)
     errors = []
     for part in torch.arange(len(states.theta)).split(_CHUNK):
         landscape, theta = states.landscape.select(part), states.theta[part]
-        away = grid_points(torch.zeros_like(theta), states.delta[part], grid_size)  # (S, P, 2)
-        points = theta[:, None, None] + away[:, None] @ rotation.mT  # (S, J, P, 2)
+        slope = states.teachers[part, 0]
+        mirror = (
+            2 * slope[:, :, None] * slope[:, None] - eye
+        )  # at the slope: it changes what is seen as little as may be
+        mirrored = rotation @ mirror[:, None]
+        turns = torch.cat([rotation.expand_as(mirrored), mirrored], 1)  # (S, 2 J, 2, 2), the first half without mirror
+        away = grid_points(torch.zeros_like(theta), states.delta[part], grid_size)[:, None]  # (S, 1, P, 2)
+        points = theta[:, None, None] + away @ turns  # (S, 2 J, P, 2): the turned surface is f(theta + T' away)
         mean, std = (v.view(points.shape[:-1]) for v in landscape.mean_and_std(points.flatten(1, 2)))
         std = std.clamp(min=1e-6 * landscape.prior[:, None, None])
         truth = len(arc)
         noise = torch.randn(mean[:, truth].shape, generator=generator, dtype=mean.dtype)
         seen = (mean[:, truth] + std[:, truth] * noise)[:, None]
         likelihood = -((seen - mean) / std).square().sum(-1) / 2 - std.log().sum(-1)
-        posterior = (likelihood + width.log()).softmax(-1)  # (S, J)
-        errors.append((posterior @ distance).amin(-1))
+        posterior = (likelihood + width.log().repeat(2)).softmax(-1)  # (S, 2 J)
+        action = (turns @ states.action[part, None, :, None])[..., 0]  # (S, 2 J, 2), which is also what can be answered
+        distance = _degrees(action[:, :, None].expand(-1, -1, len(posterior[0]), -1), action[:, None])
+        errors.append((distance @ posterior[..., None])[..., 0].amin(-1))
     return torch.cat(errors)
 
 
@@ -191,8 +197,8 @@ def _report(config: DirectionConfig, states: States, errors: Mapping[str, Tensor
         paragraphs=[
             "States of the *field* protocol, seen with less and less noise, on functions that no net was trained on. "
             "The last row belongs to whoever knows the surface, the point, the resolution and the noise, and lacks only "
-            "the rotation of the surface around the point: no predictor that sees one grid can be better (on saddles, "
-            "whose distribution is invariant under quarter turns only, nearly so).",
+            "how the surface is turned and mirrored around the point: no predictor that sees one grid can be better (on "
+            "saddles, whose distribution has the symmetries of a square only, nearly so).",
         ],
         tables=[Table("Mean error", ["", *MODALITIES], rows, "Degrees; resolutions log-uniform in [0.02, 1.5].")],
         plots=[Plot("direction.png", "Mean error against the resolution: with noise, without, and the bound.")],
