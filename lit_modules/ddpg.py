@@ -6,19 +6,25 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import lightning as L
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from lit_modules.callbacks.divergence import StopOnDivergence
+from lit_modules.callbacks.meta_test import MetaTest
+from rover.evaluation.held_out import Yardstick, held_out_scores, summarise
 from rover.landscapes.prototypes import Prototypes
-from rover.learning.losses import policy_gradient_loss, td_loss, td_target
+from rover.learning.losses import TD_LOSSES, policy_gradient_loss, td_loss, td_target
 from rover.learning.replay import EpisodeReplay, Episodes
 from rover.learning.rollout import rollout
 from rover.navigation.environment import Navigation, NavigationConfig
 from rover.networks import Actor, AngleNet, Critic, NetworkConfig
+from rover.policy import Policy, PolicyConfig, load_angle_net
 
 
 @dataclass
@@ -56,6 +62,10 @@ class DDPGModelConfig:
     """The critic sees the full state during training; it is not needed afterwards."""
     lr_decay_iterations: int = 0
     """Learning rates fall linearly to a tenth over so many iterations; 0 keeps them."""
+    td: str = "huber"
+    """Loss of the temporal difference: ``huber``, or ``squared`` as in the paper."""
+    figures_every: int = 5
+    """Validations between two sets of figures in TensorBoard; 0 draws none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma <= 1:
@@ -68,12 +78,19 @@ class DDPGModelConfig:
         for name in ("exploration", "smoothing", "actor_penalty"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")
+        if self.td not in TD_LOSSES:
+            raise ValueError(f"`td` must be one of {TD_LOSSES}, got {self.td!r}")
         if self.replay_capacity < max(self.episodes_per_update, self.warmup_episodes):
             raise ValueError("`replay_capacity` must hold `warmup_episodes` and `episodes_per_update`")
 
 
-class DDPGModule(L.LightningModule):
+class DDPGModule(pl.LightningModule):
     """Actor, critics, their targets and the replay.
+
+    Logged against the module's own count of iterations: ``train/*``; after each validation ``held_out/return`` (eq 7, noise
+    on), ``held_out/log_gap/<modality>``, ``development/solved`` (share of (function, target) pairs that the policy reaches on
+    the tuning half of the development suite) and ``score/held_out``, by which the best weights are chosen: the mean reward a
+    step plus the solved share.
 
     Args:
         config: hyper-parameters.
@@ -103,6 +120,38 @@ class DDPGModule(L.LightningModule):
         self.updates = 0
         self.environment_steps = 0
         self._restored: dict[str, Any] = {}
+
+    @classmethod
+    def from_config(cls, config: DDPGModelConfig, *, seed: int = 0) -> DDPGModule:
+        """Load the direction predictor that the config names.
+
+        Raises:
+            ValueError: if there is none, it is damaged, or it looks at grids of another size.
+        """
+        return cls(config, load_angle_net(config.angle_net), seed)
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """When to look, and when to give up."""
+        return [MetaTest(figures_every=self.config.figures_every), StopOnDivergence()]
+
+    def policy(self) -> Policy:
+        """A copy of direction predictor and actor as they are now, on the CPU."""
+        config = self.config
+        navigation = config.navigation
+        rules = PolicyConfig(
+            self.angle_net.config, config.network, config.memory_size, navigation.frame, navigation.act_first
+        )
+        policy = Policy(rules)
+        policy.angle_net.load_state_dict(self.angle_net.state_dict())
+        policy.actor.load_state_dict(self.actor.state_dict())
+        return policy
+
+    def export(self, path: Path, *, name: str, provenance: Mapping[str, Any]) -> None:
+        """Write the policy bundle for :func:`rover.load`, with the provenance of both trainings."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        policy = self.policy()
+        policy.provenance = {"name": name, **provenance, "direction": self.angle_net.provenance}
+        policy.save(path)
 
     def _new_critic(self) -> Critic:
         config = self.config
@@ -143,7 +192,7 @@ class DDPGModule(L.LightningModule):
 
     # ------------------------------------------------------------------------------------------------ the algorithm
 
-    def training_step(self, batch: Prototypes, batch_idx: int) -> None:
+    def training_step(self, batch: Prototypes, batch_idx: int) -> dict[str, Tensor]:
         """One iteration: the batch is the set of landscapes to navigate."""
         del batch_idx
         assert self.replay is not None and self.generator is not None
@@ -168,6 +217,7 @@ class DDPGModule(L.LightningModule):
                     soft_update(self.target_actor, self.actor, config.tau * config.actor_delay)
                 soft_update(self.target_critics, self.critics, config.tau)
         self.log_metrics("train", metrics)
+        return {name: value.detach() for name, value in metrics.items()}
 
     @property
     def exploration(self) -> float:
@@ -182,17 +232,18 @@ class DDPGModule(L.LightningModule):
         with torch.no_grad():
             whole = _observations(sample, slice(None))
             logits, _ = self.target_actor(*whole[:3])
-            action = logits.tanh()
+            noise = None
             if config.smoothing:
-                noise = torch.randn(action.shape, generator=self.generator, device=action.device)
-                action = (action + (config.smoothing * noise).clamp(-0.3, 0.3)).clamp(-1, 1)
+                noise = torch.randn(logits.shape, generator=self.generator, device=logits.device)
+                noise = (config.smoothing * noise).clamp(-0.3, 0.3)
+            action = self.target_actor.squash(logits, noise)
             if config.recurrent_critic:  # its memory runs from the start of the episode
                 values = [critic(*self._critic_view(whole), action)[:, 1:] for critic in self.target_critics]
             else:
                 values = [critic(*self._critic_view(then), action[:, 1:]) for critic in self.target_critics]
             target = td_target(sample.reward, torch.stack(values).amin(0), config.gamma)
         predictions = [critic(*self._critic_view(now), sample.action) for critic in self.critics]
-        loss = torch.stack([td_loss(q, target) for q in predictions]).sum()
+        loss = torch.stack([td_loss(q, target, config.td) for q in predictions]).sum()
         norm = self._descend(loss, self.critics, optimizer)
         return {"critic_loss": loss.detach(), "q": predictions[0].detach().mean(), "critic_gradient": norm}
 
@@ -201,7 +252,7 @@ class DDPGModule(L.LightningModule):
         now = _observations(sample, slice(None, -1))
         logits, _ = self.actor(*now[:3])
         loss = policy_gradient_loss(
-            self.critics[0](*self._critic_view(now), logits.tanh()), logits, self.config.actor_penalty
+            self.critics[0](*self._critic_view(now), self.actor.squash(logits)), logits, self.config.actor_penalty
         )
         norm = self._descend(loss, self.actor, optimizer)
         return {"actor_loss": loss.detach(), "actor_gradient": norm, "logit": logits.detach().abs().mean()}
@@ -236,6 +287,30 @@ class DDPGModule(L.LightningModule):
             for optimizer, rate in zip(self.optimizers(), (self.config.actor_lr, self.config.critic_lr), strict=True):
                 for group in optimizer.param_groups:
                     group["lr"] = rate * share
+
+    # ---------------------------------------------------------------------------------------------------- validation
+
+    def validation_step(self, batch: Prototypes, batch_idx: int) -> None:
+        """How good the deterministic policy is on held-out prototypes and on the development functions."""
+        del batch_idx
+        policy = self.policy()
+        found = summarise(held_out_scores(policy, batch.to("cpu")))
+        development = Yardstick.development()
+        solved = development.share_solved(development.best(policy))
+        score = found["return"] / 30 + solved
+        self.log("score/held_out", score, logger=False, batch_size=1)
+        self.log("held_out/return", found["return"], prog_bar=True, logger=False, batch_size=1)
+        self.log("development/solved", solved, prog_bar=True, logger=False, batch_size=1)
+        if self.logger is not None and not self.trainer.sanity_checking:
+            values = {f"held_out/{name}": value for name, value in found.items()}
+            values |= {"development/solved": solved, "score/held_out": score}
+            self.logger.log_metrics(values, step=self.iterations)
+
+    def test_step(self, batch: Prototypes, batch_idx: int) -> None:
+        """The same figures on other held-out prototypes, for the final table."""
+        del batch_idx
+        for name, value in summarise(held_out_scores(self.policy(), batch.to("cpu"), seed=1)).items():
+            self.log(f"test/{name}", value, logger=False, batch_size=1)
 
     # -------------------------------------------------------------------------------------------- logs, checkpoints
 

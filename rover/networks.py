@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -158,6 +159,7 @@ class AngleNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.provenance: dict[str, Any] = {}
         self.encoder = Encoder(config, norm="batch")
         self.fc1 = nn.Linear(self.encoder.out_features + NUM_FEATURES * config.features, config.hidden_size)
         self.fc2 = nn.Linear(config.hidden_size, 4 if config.features else 2)

@@ -162,7 +162,7 @@ def save_angle_net(path: str | Path, net: AngleNet, provenance: Mapping[str, Any
 
 
 def load_angle_net(path: str | Path) -> AngleNet:
-    """Read what :func:`save_angle_net` wrote; the net is in evaluation mode.
+    """Read what :func:`save_angle_net` wrote; the net is in evaluation mode and knows its ``provenance``.
 
     Raises:
         ValueError: if there is no such file, or it is damaged or not a direction net.
@@ -174,6 +174,7 @@ def load_angle_net(path: str | Path) -> AngleNet:
         header, tensors = _read(path, _ANGLE_FORMAT)
         net = AngleNet(NetworkConfig(**json.loads(header["config"])))
         net.load_state_dict(tensors)
+        net.provenance = json.loads(header["provenance"])
     except _DAMAGE as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is not a whole direction net ({reason}); train it again") from error
