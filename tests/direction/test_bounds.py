@@ -12,11 +12,13 @@ import torch
 from scipy.stats import vonmises
 from torch import Tensor
 
-from rover.evaluation.experiments.direction import DirectionConfig, States, look_at, posterior_error, run, visit
+from rover.evaluation.direction_bounds import States, degrees, look_at, orientation_error, quadratic_error, visit
+from rover.evaluation.experiments.direction import DirectionConfig, run
 from rover.landscapes import MODALITIES, Landscape
 from rover.learning.cloning import generate_tuples
 from rover.learning.losses import angle_error
 from rover.navigation.grid import grid_offsets
+from rover.navigation.quadratic_fit import fit_direction, fit_quadratic
 from rover.networks import AngleNet, NetworkConfig
 from rover.policy import save_angle_net
 
@@ -46,7 +48,7 @@ def test_on_a_plane_the_posterior_is_von_mises() -> None:
         ones = torch.ones(200, dtype=torch.float64)
         down = torch.tensor([-1.0, 0.0], dtype=torch.float64).expand(200, 2)
         states = States(Plane(std), torch.zeros_like(down), ones, down, down[:, None].expand(-1, 2, -1))  # type: ignore[arg-type]
-        found = posterior_error(states, gen(), 5)
+        found = orientation_error(states, gen(), 5)
 
         # The estimate is the direction of the fitted slope; the mean error is that of many fitted slopes.
         rng = np.random.default_rng(0)
@@ -72,7 +74,19 @@ def test_who_cannot_see_the_side_is_wrong_every_other_time() -> None:
     teachers = torch.stack([down / down.norm(dim=-1, keepdim=True), along], 1)
     states = States(Trench(std), torch.zeros_like(down), torch.ones_like(std), along, teachers)  # type: ignore[arg-type]
     # Left or right with equal probability, 180 degrees apart: whatever is answered, 90 degrees on average.
-    assert posterior_error(states, gen(), 5).mean().item() == pytest.approx(90, abs=1)
+    assert orientation_error(states, gen(), 5).mean().item() == pytest.approx(90, abs=1)
+
+
+def test_who_knows_that_it_is_a_quadratic_is_not_behind_the_fit() -> None:
+    states = visit(400, gen(2), 9)
+    bowls = (states.landscape.modality == 0).nonzero()[:, 0]
+    bowls = bowls[states.delta[bowls] < 0.1][:150]
+    states = States(states.landscape.select(bowls), *(column[bowls] for column in states[1:]))
+    fit = degrees(fit_direction(fit_quadratic(look_at(states, 1, gen(), 9).double())), states.action)
+    best = quadratic_error(states, gen(), 9)
+    assert 2 < best.mean() < fit.mean()
+    states.landscape.noise_scale *= 1e-6
+    assert quadratic_error(states, gen(), 9).max() < 0.1
 
 
 def test_states_are_those_of_the_cloning_tuples() -> None:

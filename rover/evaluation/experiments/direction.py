@@ -3,11 +3,7 @@
 The same states (functions, points, resolutions) are looked at with less and less noise: the mean of k looks has the noise
 divided by the square root of k. What is left without noise is the net's fault or the window's: where it is too small, the
 curvature that Newton's teacher follows and the far side of the surface that decides between the teachers are out of sight.
-
-**A bound.** Suppose that someone knows everything about the surface, the point, the resolution and the noise, except how the
-surface is turned and mirrored around the point. From a noisy grid he computes the posterior of that one angle and that one
-bit and answers with the circular median of the direction. F_train is invariant under rotations and reflections (the saddles
-only under those of a square), so that no predictor that sees one grid can have a smaller mean error than his.
+The bounds are explained in :mod:`rover.evaluation.direction_bounds`.
 """
 
 from __future__ import annotations
@@ -16,17 +12,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rover.evaluation.direction_bounds import States, degrees, look_at, orientation_error, quadratic_error, visit
 from rover.evaluation.figures import save
 from rover.evaluation.report import Plot, Report, Table, provenance, write_report
-from rover.landscapes import MODALITIES, Prototypes, sample_prototypes
-from rover.learning.losses import angle_error
-from rover.learning.teachers import derivatives, gradient_step, newton_step, teach
-from rover.navigation.grid import grid_points, rescale
+from rover.landscapes import MODALITIES
 from rover.navigation.quadratic_fit import fit_direction, fit_quadratic
 from rover.networks import AngleNet
 from rover.policy import load, load_angle_net
@@ -34,10 +28,8 @@ from rover.policy import load, load_angle_net
 LOOKS = (1, 4, 16, 64, math.inf)
 """How many looks are averaged; infinitely many are one without noise."""
 
-_DELTA_RANGE = (0.02, 1.5)
-_STEPS = 10
 _BINS = 10
-_CHUNK = 16  # states whose posterior is computed at once
+_BOUND = "no predictor is better, one look"
 
 
 @dataclass
@@ -72,77 +64,6 @@ class DirectionConfig:
             self.output_dir = self.output_dir if self.output_dir.endswith("/smoke") else f"{self.output_dir}/smoke"
 
 
-class States(NamedTuple):
-    """N points on N surfaces, as a damped teacher's rollout visits them."""
-
-    landscape: Prototypes
-    theta: Tensor  # (N, 2)
-    delta: Tensor  # (N,)
-    action: Tensor  # (N, 2) unit, of the better teacher
-    teachers: Tensor  # (N, 2, 2) unit, of gradient descent and of Newton
-
-
-def visit(num_functions: int, generator: torch.Generator, grid_size: int) -> States:
-    """States of the *field* protocol, see :func:`rover.learning.cloning.generate_tuples`."""
-    landscape = sample_prototypes(num_functions, generator)
-    theta = landscape.sample_starts(generator)
-    depth = landscape.mean(theta[:, None])[:, 0] - landscape.minimum
-    low, high = _DELTA_RANGE
-    index, points, deltas, actions, teachers = [], [], [], [], []
-    for _ in range(_STEPS):
-        u = torch.rand(num_functions, 2, generator=generator, dtype=theta.dtype)
-        lesson = teach(landscape, theta)
-        _, gradient, hessian = derivatives(landscape, theta)
-        kept = (lesson.gain > 1e-9 * depth).nonzero()[:, 0]
-        index.append(kept)
-        points.append(theta[kept])
-        deltas.append((low * (high / low) ** u[kept, 0]) * 14 / (grid_size - 1))
-        actions.append(lesson.step[kept])
-        teachers.append(torch.stack([gradient_step(gradient), newton_step(gradient, hessian)], 1)[kept])
-        theta = theta + (0.1 + 0.4 * u[:, 1:]) * lesson.step
-    unit = [torch.nn.functional.normalize(torch.cat(part), dim=-1) for part in (actions, teachers)]
-    return States(landscape.select(torch.cat(index)), torch.cat(points), torch.cat(deltas), *unit)
-
-
-def look_at(states: States, looks: float, generator: torch.Generator, grid_size: int) -> Tensor:
-    """Grids ``(N, n, n)`` with the noise of the mean of so many looks."""
-    mean, std = states.landscape.mean_and_std(grid_points(states.theta, states.delta, grid_size))
-    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
-    return rescale(mean + std * noise / math.sqrt(looks), grid_size)
-
-
-def posterior_error(states: States, generator: torch.Generator, grid_size: int) -> Tensor:
-    """Mean angle error (degrees) of whoever knows all but the orientation, given one noisy grid: ``(N,)``."""
-    arc = torch.logspace(-2, math.log10(180), 60, dtype=torch.float64)
-    angle = torch.deg2rad(torch.cat([-arc.flip(0), torch.zeros(1, dtype=torch.float64), arc]))  # dense around the truth
-    width = torch.gradient(angle)[0]
-    width[[0, -1]] /= 2  # -180 and 180 degrees are one angle
-    rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(-1, 2, 2)  # (J, 2, 2)
-    eye = torch.eye(2, dtype=torch.float64)
-    errors = []
-    for part in torch.arange(len(states.theta)).split(_CHUNK):
-        landscape, theta = states.landscape.select(part), states.theta[part]
-        slope = states.teachers[part, 0]
-        mirror = (
-            2 * slope[:, :, None] * slope[:, None] - eye
-        )  # at the slope: it changes what is seen as little as may be
-        mirrored = rotation @ mirror[:, None]
-        turns = torch.cat([rotation.expand_as(mirrored), mirrored], 1)  # (S, 2 J, 2, 2), the first half without mirror
-        away = grid_points(torch.zeros_like(theta), states.delta[part], grid_size)[:, None]  # (S, 1, P, 2)
-        points = theta[:, None, None] + away @ turns  # (S, 2 J, P, 2): the turned surface is f(theta + T' away)
-        mean, std = (v.view(points.shape[:-1]) for v in landscape.mean_and_std(points.flatten(1, 2)))
-        std = std.clamp(min=1e-6 * landscape.prior[:, None, None])
-        truth = len(arc)
-        noise = torch.randn(mean[:, truth].shape, generator=generator, dtype=mean.dtype)
-        seen = (mean[:, truth] + std[:, truth] * noise)[:, None]
-        likelihood = -((seen - mean) / std).square().sum(-1) / 2 - std.log().sum(-1)
-        posterior = (likelihood + width.log().repeat(2)).softmax(-1)  # (S, 2 J)
-        action = (turns @ states.action[part, None, :, None])[..., 0]  # (S, 2 J, 2), which is also what can be answered
-        distance = _degrees(action[:, :, None].expand(-1, -1, len(posterior[0]), -1), action[:, None])
-        errors.append((distance @ posterior[..., None])[..., 0].amin(-1))
-    return torch.cat(errors)
-
-
 @torch.no_grad()
 def run(config: DirectionConfig) -> dict[str, dict[str, float]]:
     """Measure, and write tables and a figure into ``output_dir``; returns row -> modality -> mean error in degrees."""
@@ -155,17 +76,22 @@ def run(config: DirectionConfig) -> dict[str, dict[str, float]]:
         grid = look_at(states, looks, torch.Generator().manual_seed(config.seed), n)
         direction = torch.cat([net.direction(part) for part in grid.split(4096)]).double()
         name = _name(looks)
-        errors[f"net, {name}"] = _degrees(direction, states.action)
+        errors[f"net, {name}"] = degrees(direction, states.action)
         if looks in (1, math.inf):
             fitted = fit_direction(fit_quadratic(grid.double()))
-            errors[f"quadratic fit, {name}"] = _degrees(fitted, states.action)
-            nearer = _degrees(direction[:, None].expand(-1, 2, -1), states.teachers).amin(-1)
+            errors[f"quadratic fit, {name}"] = degrees(fitted, states.action)
+            nearer = degrees(direction[:, None].expand(-1, 2, -1), states.teachers).amin(-1)
             errors[f"net, {name}, to the nearer teacher"] = nearer
     order = torch.randperm(len(kind), generator=torch.Generator().manual_seed(config.seed))
     some = torch.cat([order[kind[order] == k][: config.bound_states] for k in range(len(MODALITIES))])
     part = States(states.landscape.select(some), *(column[some] for column in states[1:]))
-    bound = posterior_error(part, torch.Generator().manual_seed(config.seed), n)
-    errors["no predictor is better, one look"] = torch.full_like(states.delta, math.nan).index_copy(0, some, bound)
+    bound = orientation_error(part, torch.Generator().manual_seed(config.seed), n)
+    errors[_BOUND] = torch.full_like(states.delta, math.nan).index_copy(0, some, bound)
+    bowls = (part.landscape.modality == MODALITIES.index("quadratic")).nonzero()[:, 0]
+    bowl = States(part.landscape.select(bowls), *(column[bowls] for column in part[1:]))
+    best = quadratic_error(bowl, torch.Generator().manual_seed(config.seed), n)
+    row = "who knows that it is a quadratic, one look"
+    errors[row] = torch.full_like(states.delta, math.nan).index_copy(0, some[bowls], best)
     return _report(config, states, errors)
 
 
@@ -177,28 +103,31 @@ def _name(looks: float) -> str:
     return "no noise" if math.isinf(looks) else "one look" if looks == 1 else f"mean of {looks:g} looks"
 
 
-def _degrees(direction: Tensor, action: Tensor) -> Tensor:
-    return torch.rad2deg(angle_error(direction, action))
-
-
 def _report(config: DirectionConfig, states: States, errors: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
     kind = states.landscape.modality
     means = {
-        row: {name: float(error[kind == k].nanmean()) for k, name in enumerate(MODALITIES)}
+        row: {
+            name: float(error[kind == k].nanmean())
+            for k, name in enumerate(MODALITIES)
+            if not error[kind == k].isnan().all()
+        }
         for row, error in errors.items()
     }
     folder = Path(config.output_dir)
     save(_figure(states, errors), folder / "direction.png")
-    rows: list[list[Any]] = [[row, *(f"{found[name]:.1f}" for name in MODALITIES)] for row, found in means.items()]
+    rows: list[list[Any]] = [
+        [row, *(f"{found[name]:.1f}" if name in found else None for name in MODALITIES)] for row, found in means.items()
+    ]
     report = Report(
         name=folder.name,
         title="What bounds the direction",
         command="python evaluate.py --config direction.yaml" + (" smoke=true" if config.smoke else ""),
         paragraphs=[
             "States of the *field* protocol, seen with less and less noise, on functions that no net was trained on. "
-            "The last row belongs to whoever knows the surface, the point, the resolution and the noise, and lacks only "
-            "how the surface is turned and mirrored around the point: no predictor that sees one grid can be better (on "
-            "saddles, whose distribution has the symmetries of a square only, nearly so).",
+            "The last row but one belongs to whoever knows the surface, the point, the resolution and the noise, and lacks "
+            "only how the surface is turned and mirrored around the point: no predictor that sees one grid can be better (on "
+            "saddles, whose distribution has the symmetries of a square only, nearly so). The last one belongs to whoever "
+            "knows that the surface is a quadratic and how large the noise is.",
         ],
         tables=[Table("Mean error", ["", *MODALITIES], rows, "Degrees; resolutions log-uniform in [0.02, 1.5].")],
         plots=[Plot("direction.png", "Mean error against the resolution: with noise, without, and the bound.")],
@@ -216,7 +145,7 @@ def _figure(states: States, errors: Mapping[str, Tensor]) -> Any:
     lines = {
         "quadratic fit, one look": ("#7F7F7F", ":"),
         "net, one look": ("#D55E00", "-"),
-        "no predictor is better, one look": ("#000000", "--"),
+        _BOUND: ("#000000", "--"),
         "net, no noise": ("#0072B2", "-"),
     }
     low, high = (float(edge) for edge in (states.delta.min(), states.delta.max()))
