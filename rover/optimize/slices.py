@@ -142,15 +142,16 @@ class BlockPartners:
 
 
 class AdaptiveAxes:
-    """All pairs among k axes, more often those along which the last moves paid (the paper's future work).
+    """All pairs among k axes, sooner again those along which the last moves paid (the paper's future work).
 
-    Each axis has a score, a running mean of its share of the decrease seen in its slices; axes are drawn without
-    replacement with odds ``score + floor`` (the Gumbel trick), so that none is forgotten.
+    Each axis has a score, a running mean of its share of the decrease seen in its slices. An axis is the more urgent the
+    higher its score and the longer ago its last turn: ``(score + floor) * age``. The k most urgent ones are taken, so that
+    none is forgotten, and none is looked at again and again while nothing has changed.
 
     Args:
         k: number of axes, 2 <= k <= d.
         memory: weight of the old score, in [0, 1).
-        floor: odds of an axis that never paid, relative to the mean, greater than 0.
+        floor: score of an axis that never paid, relative to the mean, greater than 0.
     """
 
     def __init__(self, k: int, memory: float = 0.7, floor: float = 0.3) -> None:
@@ -160,16 +161,19 @@ class AdaptiveAxes:
             raise ValueError(f"`memory` must be in [0, 1) and `floor` positive, got {memory} and {floor}")
         self.k, self.memory, self.floor = k, memory, floor
         self.score = torch.empty(0, dtype=torch.float64)
+        self.age = torch.empty(0, dtype=torch.float64)
 
     def __call__(self, dim: int, generator: torch.Generator) -> Tensor:
         """``(k (k - 1) / 2, 2)``."""
         if self.k > dim:
             raise ValueError(f"`k` must be at most the number of axes ({dim}), got {self.k}")
         if len(self.score) != dim:
-            self.score = torch.ones(dim, dtype=torch.float64)
-        odds = self.score / self.score.mean().clamp(min=1e-300) + self.floor
-        noise = -torch.log(-torch.log(torch.rand(dim, generator=generator, dtype=torch.float64).clamp(min=1e-300)))
-        axes = (odds.log() + noise).topk(self.k).indices.sort().values
+            self.score, self.age = torch.ones(2, dim, dtype=torch.float64)
+        urgency = (self.score / self.score.mean().clamp(min=1e-300) + self.floor) * self.age
+        ties = 1 + 0.01 * torch.rand(dim, generator=generator, dtype=torch.float64)
+        axes = (urgency * ties).topk(self.k).indices.sort().values
+        self.age += 1
+        self.age[axes] = 1
         return torch.combinations(axes, 2)
 
     def observe(self, pairs: Tensor, gains: Tensor) -> None:
@@ -187,12 +191,12 @@ class AdaptiveAxes:
         self.score[axes] = self.memory * self.score[axes] + (1 - self.memory) * share
 
     def state_dict(self) -> dict[str, Any]:
-        """The scores."""
-        return {"score": self.score.clone()}
+        """Scores and ages."""
+        return {"score": self.score.clone(), "age": self.age.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo :meth:`state_dict`."""
-        self.score = state["score"].clone()
+        self.score, self.age = state["score"].clone(), state["age"].clone()
 
 
 def default_slices(dim: int) -> Callable[[int, torch.Generator], Tensor]:

@@ -94,8 +94,8 @@ def test_adaptive_axes_go_where_it_paid():
         strategy.observe(pairs, (pairs < 5).double().sum(-1))  # only the first five axes ever pay
         if turn >= 50:
             counts += partners_of(pairs, 30) / 2
-    assert counts[:5].sum() > 2.5 * counts.sum() * 5 / 30
-    assert counts[5:].sum() > 0  # none is given up
+    assert counts[:5].mean() > 2.5 * counts[5:].mean()
+    assert counts.min() > 0  # none is given up
 
 
 @pytest.mark.parametrize("make", [lambda: Partners(2), lambda: BlockPartners(1, [5, 6]), lambda: AdaptiveAxes(3)])
