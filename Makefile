@@ -15,7 +15,7 @@ PYTEST_SLOW := $(if $(SLOW),-m "",)
 # Every YAML that evaluate.py (not train.py) runs.
 EXPERIMENTS = $(notdir $(shell grep -LE '^task: *(angle|ddpg)' conf/*.yaml))
 
-.PHONY: help train test lint format bench results wheel faults test-lowest clean
+.PHONY: help train pretrained test lint format bench results wheel faults test-lowest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,20 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)  ## train the direction predictor, then the navigator (about 75 minutes on two cores)
 	$(BIN)/python train.py --config angle.yaml $(ARGS)
 	$(BIN)/python train.py --config ddpg.yaml $(ARGS)
+
+# The weights in rover/pretrained; each file names its config, seed, versions and figures.
+GRID = data.grid_size=$(1) model.network.grid_size=$(1) log_dir=runs/angle$(1) export.path=runs/angle$(1)/angle.safetensors
+NAVIGATOR = model.network.grid_size=$(1) model.angle_net=runs/angle$(1)/angle.safetensors log_dir=runs/ddpg$(1) \
+  export.path=runs/ddpg$(1)/grid$(1).safetensors export.name=grid$(1)
+pretrained: train  ## train every shipped policy anew (about two hours on two cores) and put it into rover/pretrained
+	$(BIN)/python train.py --config angle.yaml $(call GRID,5) trainer.limit_train_batches=20000
+	$(BIN)/python train.py --config ddpg.yaml $(call NAVIGATOR,5) 'model.navigation.alpha_range=[0.01,3.0]' 'model.navigation.window_range=[0.05,2.0]'
+	$(BIN)/python train.py --config angle.yaml $(call GRID,9) trainer.limit_train_batches=16000
+	$(BIN)/python train.py --config ddpg.yaml $(call NAVIGATOR,9) 'model.navigation.window_range=[0.05,5.0]'
+	$(BIN)/python train.py --config angle_paper.yaml
+	$(BIN)/python train.py --config ddpg_paper.yaml
+	cp runs/ddpg/default.safetensors runs/ddpg5/grid5.safetensors runs/ddpg9/grid9.safetensors \
+	  runs/ddpg_paper/paper.safetensors rover/pretrained/
 
 test: $(READY)  ## the test suite; SLOW=1 adds the slow tests, ARGS=... goes to pytest
 	$(BIN)/python -m pytest $(PYTEST_SLOW) $(ARGS)
