@@ -4,7 +4,9 @@ The covariance is ``k(x, x') = |2 pi S|^(-1/2) exp(-(x - x')' S^-1 (x - x') / 2)
 has mean ``k(x)' K^-1 v`` and variance ``k(x, x) - k(x)' K^-1 k(x)``. The factor ``|2 pi S|^(-1/2)`` cancels in the mean
 and sets the size of the noise, so both are computed with the correlation ``phi = k / k(x, x)``.
 
-With ``S^-1 = W W'`` the correlation is ``exp(-|W'(x - c)|^2 / 2)``: `whitener` is W.
+With ``S^-1 = W W'`` the correlation is ``exp(-|W'(x - c)|^2 / 2)``: `whitener` is W. Points are many and matrices few, so
+the quadratic form is evaluated as ``(r dx + s dy)^2 + t dy^2``, in as few passes over the points as it can be: `root` is
+``(r, s, t)``.
 """
 
 from __future__ import annotations
@@ -15,39 +17,51 @@ import torch
 from torch import Tensor
 
 
-def correlation(points: Tensor, centers: Tensor, whitener: Tensor) -> Tensor:
-    """``exp(-|W'(x - c)|^2 / 2)`` for all pairs.
+def triangular_root(factor: Tensor) -> Tensor:
+    """``(r, s, t)`` with ``|F'x|^2 = (r x_1 + s x_2)^2 + t x_2^2``: ``(B, 2, 2) -> (B, 3)``, for invertible F."""
+    a, b, c, d = factor[:, 0, 0], factor[:, 0, 1], factor[:, 1, 0], factor[:, 1, 1]
+    square = a.square() + b.square()
+    return torch.stack([square.sqrt(), (a * c + b * d) / square.sqrt(), (a * d - b * c).square() / square], -1)
+
+
+def quadratic_form(points: Tensor, centers: Tensor, root: Tensor, sign: float = 1.0) -> Tensor:
+    """``sign |F'(x - c)|^2`` for all pairs.
 
     Args:
         points: ``(B, P, 2)``.
         centers: ``(B, C, 2)``.
-        whitener: ``(B, 2, 2)``, W with ``S^-1 = W W'``.
+        root: ``(B, 3)``, the :func:`triangular_root` of F.
+        sign: a factor.
 
     Returns:
         ``(B, C, P)``.
     """
-    # The quadratic form is written out by component: dense over P, without batched 2x2 products and reductions; in place
-    # where autograd allows it, because fresh memory costs more than arithmetic.
-    w = math.sqrt(0.5) * whitener[:, None, None]  # (B, 1, 1, 2, 2)
+    # By component, so that every pass is dense over P; in place where autograd allows it, because fresh memory costs more
+    # than arithmetic.
+    r, s, t = root[:, None, None].unbind(-1)  # (B, 1, 1)
     dx = points[:, None, :, 0] - centers[:, :, None, 0]  # (B, C, P)
     dy = points[:, None, :, 1] - centers[:, :, None, 1]
-    first = (dx * w[..., 0, 0]).addcmul_(dy, w[..., 1, 0])
-    second = dx.mul_(w[..., 0, 1]).addcmul_(dy, w[..., 1, 1])
-    return first.square().addcmul_(second, second).neg_().exp_()
+    slanted = (dx * r).addcmul_(dy, s)
+    return dy.square_().mul_(sign * t).addcmul_(slanted, slanted, value=sign)
 
 
-def solve_weights(values: Tensor, centers: Tensor, whitener: Tensor) -> tuple[Tensor, Tensor]:
+def correlation(points: Tensor, centers: Tensor, root: Tensor) -> Tensor:
+    """``exp(-|W'(x - c)|^2 / 2)`` for all pairs: ``(B, P, 2), (B, C, 2) -> (B, C, P)``; `root` is that of ``W / sqrt(2)``."""
+    return quadratic_form(points, centers, root, -1.0).exp_()
+
+
+def solve_weights(values: Tensor, centers: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
     """Condition the field on ``f(centers) = values``.
 
     Args:
         values: ``(B, C)``.
         centers: ``(B, C, 2)``.
-        whitener: ``(B, 2, 2)``.
+        root: ``(B, 3)``, see :func:`correlation`.
 
     Returns:
         ``Phi^-1 v`` of shape ``(B, C)`` and ``Phi^-1`` of shape ``(B, C, C)``, Phi the correlation matrix of the centres.
     """
-    inverse = torch.linalg.inv(correlation(centers, centers, whitener))
+    inverse = torch.linalg.inv(correlation(centers, centers, root))
     return (inverse @ values[..., None])[..., 0], inverse
 
 

@@ -23,7 +23,15 @@ from torch import Tensor
 
 from rover.landscapes.base import Landscape
 from rover.landscapes.certify import certify_minimum
-from rover.landscapes.gaussian_field import correlation, mean_of, prior_std, solve_weights, std_of
+from rover.landscapes.gaussian_field import (
+    correlation,
+    mean_of,
+    prior_std,
+    quadratic_form,
+    solve_weights,
+    std_of,
+    triangular_root,
+)
 
 MODALITIES = ("quadratic", "valley", "saddle", "plateau")
 """The four kinds of surface, in the order of ``Prototypes.modality``."""
@@ -41,6 +49,7 @@ class Prototypes(Landscape):
         noise_scale: ``(B,)``, factor on the standard deviation of the noise; 1 is the conditional distribution of (12).
         factor: ``(B, 2, 2)``, A of the quadratics.
         centers, weights, inverse, whitener: the fields, see :mod:`rover.landscapes.gaussian_field`.
+        root: ``(B, 3)``, the quadratic form of each instance (of quadratics: the value itself).
         prior: ``(B,)``, the noise far from every centre (fields) or everywhere (quadratics).
     """
 
@@ -51,12 +60,14 @@ class Prototypes(Landscape):
         self.factor = factor
         self.centers = centers
         self.whitener = whitener
+        quadratic = (modality == MODALITIES.index("quadratic"))[:, None, None]
+        self.root = triangular_root(torch.where(quadratic, factor.mT, math.sqrt(0.5) * whitener))
         self.weights = torch.zeros_like(values)
         self.inverse = values.new_zeros(*values.shape, values.shape[-1])
         for count, index in self._groups():
             if count:
                 part = slice(None, count)
-                weights, inverse = solve_weights(values[index, part], centers[index, part], whitener[index])
+                weights, inverse = solve_weights(values[index, part], centers[index, part], self.root[index])
                 self.weights[index, :count] = weights
                 self.inverse[index, :count, :count] = inverse
         self.prior = prior
@@ -102,13 +113,11 @@ class Prototypes(Landscape):
             x = points[index]
             scale = self.prior[index] * self.noise_scale[index]
             if count == 0:
-                factor, center = self.factor[index], self.minimizer[index][:, None]
-                residual = (x - center) @ factor.mT
-                means.append(residual[..., 0].square() + residual[..., 1].square())
+                means.append(quadratic_form(x, self.minimizer[index][:, None], self.root[index])[:, 0])
                 if with_std:
                     stds.append(scale[:, None].expand(means[-1].shape))
             else:
-                phi = correlation(x, self.centers[index, :count], self.whitener[index])
+                phi = correlation(x, self.centers[index, :count], self.root[index])
                 means.append(mean_of(phi, self.weights[index, :count]))
                 if with_std:
                     stds.append(std_of(phi, self.inverse[index, :count, :count], scale))
