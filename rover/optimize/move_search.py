@@ -1,4 +1,4 @@
-"""One more round before a combined move is made: try it in several lengths (beyond the paper, Deviation D11).
+"""One more round before a combined move is made: try it in several lengths (beyond the paper, Deviation D15).
 
 The slices of a round know nothing of each other. Where axes are coupled, each of them makes up for the same slope, and
 the mean of their moves (eq 9) overshoots by as much as the coupling is strong; where they are coupled along a valley it
