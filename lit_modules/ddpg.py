@@ -141,7 +141,8 @@ class DDPGModule(pl.LightningModule):
         rules = PolicyConfig(
             self.angle_net.config, config.network, config.memory_size, navigation.frame, navigation.act_first
         )
-        policy = Policy(rules)
+        with torch.random.fork_rng(devices=[]):  # its initial weights are not wanted
+            policy = Policy(rules)
         policy.angle_net.load_state_dict(self.angle_net.state_dict())
         policy.actor.load_state_dict(self.actor.state_dict())
         return policy
@@ -232,11 +233,7 @@ class DDPGModule(pl.LightningModule):
         with torch.no_grad():
             whole = _observations(sample, slice(None))
             logits, _ = self.target_actor(*whole[:3])
-            noise = None
-            if config.smoothing:
-                noise = torch.randn(logits.shape, generator=self.generator, device=logits.device)
-                noise = (config.smoothing * noise).clamp(-0.3, 0.3)
-            action = self.target_actor.squash(logits, noise)
+            action = self.target_actor.squash(logits, self._smoothing(logits))
             if config.recurrent_critic:  # its memory runs from the start of the episode
                 values = [critic(*self._critic_view(whole), action)[:, 1:] for critic in self.target_critics]
             else:
@@ -246,6 +243,13 @@ class DDPGModule(pl.LightningModule):
         loss = torch.stack([td_loss(q, target, config.td) for q in predictions]).sum()
         norm = self._descend(loss, self.critics, optimizer)
         return {"critic_loss": loss.detach(), "q": predictions[0].detach().mean(), "critic_gradient": norm}
+
+    def _smoothing(self, logits: Tensor) -> Tensor | None:
+        """Noise on the target action (TD3), in units of the tanh as the exploration is."""
+        if not self.config.smoothing:
+            return None
+        noise = torch.randn(logits.shape, generator=self.generator, dtype=logits.dtype, device=logits.device)
+        return (self.config.smoothing * noise).clamp(-0.3, 0.3)
 
     def _update_actor(self, sample: Episodes, optimizer: Any) -> dict[str, Tensor]:
         """Climb the critic: the deterministic policy gradient."""
@@ -293,24 +297,31 @@ class DDPGModule(pl.LightningModule):
     def validation_step(self, batch: Prototypes, batch_idx: int) -> None:
         """How good the deterministic policy is on held-out prototypes and on the development functions."""
         del batch_idx
-        policy = self.policy()
-        found = summarise(held_out_scores(policy, batch.to("cpu")))
-        development = Yardstick.development()
-        solved = development.share_solved(development.best(policy))
+        found, solved = self._scores(batch, seed=0)
         score = found["return"] / 30 + solved
-        self.log("score/held_out", score, logger=False, batch_size=1)
-        self.log("held_out/return", found["return"], prog_bar=True, logger=False, batch_size=1)
-        self.log("development/solved", solved, prog_bar=True, logger=False, batch_size=1)
+        # Every rank computes the same figures, up to rounding: all must agree which checkpoint is the best.
+        options: dict[str, Any] = {"logger": False, "batch_size": 1, "sync_dist": True}
+        self.log("score/held_out", score, **options)
+        self.log("held_out/return", found["return"], prog_bar=True, **options)
+        self.log("development/solved", solved, prog_bar=True, **options)
         if self.logger is not None and not self.trainer.sanity_checking:
             values = {f"held_out/{name}": value for name, value in found.items()}
             values |= {"development/solved": solved, "score/held_out": score}
             self.logger.log_metrics(values, step=self.iterations)
 
     def test_step(self, batch: Prototypes, batch_idx: int) -> None:
-        """The same figures on other held-out prototypes, for the final table."""
+        """The same figures, on other held-out prototypes, for the final table."""
         del batch_idx
-        for name, value in summarise(held_out_scores(self.policy(), batch.to("cpu"), seed=1)).items():
-            self.log(f"test/{name}", value, logger=False, batch_size=1)
+        found, solved = self._scores(batch, seed=1)
+        for name, value in (found | {"solved": solved}).items():
+            self.log(f"test/{name}", value, logger=False, batch_size=1, sync_dist=True)
+
+    def _scores(self, batch: Prototypes, seed: int) -> tuple[dict[str, float], float]:
+        """Figures on prototypes, and the share solved of the development functions."""
+        policy = self.policy()
+        development = Yardstick.development()
+        found = summarise(held_out_scores(policy, batch.to("cpu"), seed=seed))
+        return found, development.share_solved(development.best(policy))
 
     # -------------------------------------------------------------------------------------------- logs, checkpoints
 

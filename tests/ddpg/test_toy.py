@@ -63,7 +63,12 @@ class Toy:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .*_dataloader", "ignore:.*LeafSpec", "ignore:Found .* in eval mode")
+@pytest.mark.filterwarnings(
+    "ignore:You defined a `validation_step` but",
+    "ignore:The .*_dataloader",
+    "ignore:.*LeafSpec",
+    "ignore:Found .* in eval mode",
+)
 @pytest.mark.parametrize(
     "variant",
     [{}, {"twin": False, "recurrent_critic": True, "privileged_critic": False, "smoothing": 0.0, "actor_delay": 1}],
