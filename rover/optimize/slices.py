@@ -200,8 +200,8 @@ class AdaptiveAxes:
 
 
 def default_slices(dim: int) -> Callable[[int, torch.Generator], Tensor]:
-    """All pairs up to six axes, else two partners for every axis."""
-    return AllPairs() if dim <= 6 else Partners(2)
+    """All pairs up to six axes, else one partner for every axis: half the price of two, and as good."""
+    return AllPairs() if dim <= 6 else Partners(1)
 
 
 def check_fit(strategy: Any, dim: int) -> None:
