@@ -16,7 +16,7 @@ Instances are kept sorted by the number of their centres where possible, so that
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ MODALITIES = ("quadratic", "valley", "saddle", "plateau")
 _NUM_CENTERS = (0, 1, 4, 1)
 _MAX_CENTERS = 4
 _CONDITION = 10.0
+_BLOCK = 2**16
+"""Numbers in one pass: they stay in the cache, and the system does not take their memory back after every pass."""
 
 
 class Prototypes(Landscape):
@@ -109,7 +111,7 @@ class Prototypes(Landscape):
 
     def _evaluate(self, points: Tensor, *, with_std: bool) -> tuple[Tensor, Tensor]:
         means, stds, order = [], [], []
-        for count, index in self._cached_groups():
+        for count, index in self._blocks(points.shape[1]):
             x = points[index]
             scale = self.prior[index] * self.noise_scale[index]
             if count == 0:
@@ -128,6 +130,15 @@ class Prototypes(Landscape):
             back = torch.argsort(torch.cat([o for o in order if isinstance(o, Tensor)]))
             mean, std = mean[back], std[back]
         return mean, std
+
+    def _blocks(self, num_points: int) -> Iterator[tuple[int, Tensor | slice]]:
+        """The groups in pieces of at most `_BLOCK` numbers."""
+        for count, index in self._cached_groups():
+            step = max(_BLOCK // (max(count, 1) * max(num_points, 1)), 1)
+            if isinstance(index, slice):
+                yield from ((count, slice(k, min(k + step, index.stop))) for k in range(index.start, index.stop, step))
+            else:
+                yield from ((count, part) for part in index.split(step))
 
     def _cached_groups(self) -> list[tuple[int, Tensor | slice]]:
         """The blocks, found once for each set of instances (finding them copies `modality` to the host)."""
