@@ -150,6 +150,11 @@ EXPERIMENTS: dict[str, Experiment] = {
         config="rover.evaluation.experiments.direction:DirectionConfig",
         run="rover.evaluation.experiments.direction:run",
     ),
+    "ablation": Experiment(
+        config="rover.evaluation.experiments.ablation:AblationConfig",
+        run="rover.evaluation.experiments.ablation:run",
+        trains=True,
+    ),
     "prototypes": Experiment(
         config="rover.evaluation.experiments.prototypes:PrototypesConfig",
         run="rover.evaluation.experiments.prototypes:run",
