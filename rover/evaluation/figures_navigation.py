@@ -47,17 +47,26 @@ def navigation_figures(policy: Policy, *, instances: int = 24, horizon: int = 30
     surfaces = sample_prototypes(4 * instances, torch.Generator().manual_seed(seed))
     start = initial_rovers(surfaces, policy.grid_size, seed)
     course = navigate(policy, surfaces, *start, horizon, torch.Generator().manual_seed(seed + 1))
-    firsts = torch.stack([(surfaces.modality == kind).nonzero()[0, 0] for kind in range(len(MODALITIES))])
+    shown = typical(course, surfaces.modality)
     return {
         "schedules": schedule_figure(course, surfaces.modality, policy.grid_size),
         "recovery": recovery_figure(misset_courses(policy, surfaces, horizon, seed), surfaces.modality),
-        "paths": path_figure(surfaces.select(firsts), select(course, firsts), policy.grid_size),
+        "paths": path_figure(surfaces.select(shown), select(course, shown), policy.grid_size),
     }
 
 
 def select(course: Trajectory, index: Tensor) -> Trajectory:
     """The runs at `index`."""
     return Trajectory(*(part[:, index] for part in course))
+
+
+def typical(course: Trajectory, modality: Tensor) -> Tensor:
+    """The run of each modality whose last gap is the median: neither the best nor the worst is shown."""
+    chosen = []
+    for kind in range(len(MODALITIES)):
+        mine = (modality == kind).nonzero()[:, 0]
+        chosen.append(mine[course.gap[-1, mine].argsort()[len(mine) // 2]])
+    return torch.stack(chosen)
 
 
 def misset_courses(policy: Policy, surfaces: Prototypes, horizon: int, seed: int) -> dict[str, Trajectory]:

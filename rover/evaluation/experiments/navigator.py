@@ -37,8 +37,8 @@ CAPTIONS = {
     "modality, starts over orders of magnitude. Thin: single runs, black: median.",
     "recovery": "Figure 9: the same surfaces from a usual start, from a step size 100 times smaller, from a resolution "
     "100 times larger, and from both (medians). A schedule would draw parallel lines.",
-    "paths": "Figure 10: one surface a modality; contours of the logarithm of the gap, the path, and the grids sampled "
-    "on it.",
+    "paths": "Figure 10: the run of each modality that ends with the median gap; contours of the logarithm of the gap, "
+    "the path, and the grids sampled on it.",
 }
 _FILES = {"schedules": "figure8.png", "recovery": "figure9.png", "paths": "figure10.png"}
 
