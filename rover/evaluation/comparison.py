@@ -37,6 +37,8 @@ class ComparisonConfig:
         seed: of instances, starts, noise and methods, not negative.
         rounds: parallel rounds each method is given.
         evaluations: evaluations each method is given where evaluations are what is counted.
+        runs_by_evaluations: on how many of the instances (or starts) of each problem that is done, at least 4; tuning
+            takes a quarter of it.
         output_dir: where the summary and the figures go.
         cache_dir: where runs are kept between calls; null keeps none.
         workers: processes.
@@ -50,6 +52,7 @@ class ComparisonConfig:
     seed: int = 0
     rounds: int = 30
     evaluations: int = 1000
+    runs_by_evaluations: int = 40
     output_dir: str = "results/comparison"
     cache_dir: str | None = "results/cache"
     workers: int = 1
@@ -64,6 +67,8 @@ class ComparisonConfig:
         for name in ("rounds", "evaluations", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        if self.runs_by_evaluations < 4:
+            raise ValueError(f"`runs_by_evaluations` must be at least 4, got {self.runs_by_evaluations}")
         if self.seed < 0:
             raise ValueError(f"`seed` must not be negative, got {self.seed}")
         if unknown := [name for name in self.drawn if name not in self.entrants]:
@@ -106,6 +111,8 @@ class ComparisonConfig:
             title: of the progress bar.
             **options: ``rounds``, ``noisy``, ``bounded``, ``max_evaluations``.
         """
+        if "max_evaluations" in options:
+            problems, tuning = fewer(problems, self.runs_by_evaluations), fewer(tuning, self.runs_by_evaluations // 4)
         options = {"seed": self.seed, **options}
         keys = [(problem, name) for problem in problems for name in entrants]
         jobs = [Job(entrants[name], *problems[p], options, tuning[p], self.tuning_budget) for p, name in keys]
@@ -118,6 +125,11 @@ class ComparisonConfig:
     def to_draw(self, runs: Mapping[str, T]) -> dict[str, T]:
         """The entrants that figures show."""
         return {name: run for name, run in runs.items() if not self.drawn or name in self.drawn}
+
+
+def fewer(problems: Mapping[str, Problem], count: int) -> dict[str, Problem]:
+    """The first ``count`` instances of each problem and their starts."""
+    return {name: (problem.select(slice(0, count)), start[:count]) for name, (problem, start) in problems.items()}
 
 
 def by_axis(config: ComparisonConfig, by_rounds: Runs, by_evaluations: Runs) -> dict[str, dict[Axis, dict[str, Run]]]:
