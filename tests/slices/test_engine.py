@@ -72,7 +72,7 @@ def test_any_moves_are_combined_by_least_squares(slices, policy):
 def test_two_variables_are_the_two_dimensional_optimiser(policy, quadratic):
     """No slices, any strategy, and a plain loop over ``policy.advance`` walk the same path."""
     x0 = np.array([2.0, -1.5])
-    run = {"batched": True, "policy": policy, "maxiter": 12, "anchor": "none", **LENGTHS, **ENDLESS}
+    run = {"batched": True, "policy": policy, "maxiter": 12, "anchor": "none", "recall": False, **LENGTHS, **ENDLESS}
     plain = rover.minimize(quadratic, x0, **run).trajectory
     for slices in (AllPairs(), RandomAxes(2), Partners(1), BlockPartners(1, [2]), lambda dim, generator: [(1, 0)]):
         trajectory = rover.minimize(quadratic, x0, slices=slices, **run).trajectory
