@@ -18,7 +18,8 @@ from torch import Tensor
 
 from rover.optimize.engine import Engine
 from rover.optimize.fleet import Fleet, Row
-from rover.optimize.probe import Probe, choose, low_discrepancy, plan_probe, plan_scatter, spread_directions
+from rover.optimize.probe import Probe, choose, plan_probe, plan_scatter, spread_directions
+from rover.optimize.restarts import Restarts
 from rover.optimize.result import RoverResult
 from rover.optimize.settings import Settings, parse_start, parse_values
 from rover.optimize.space import Space
@@ -28,7 +29,6 @@ from rover.policy import Policy
 Array = NDArray[Any]
 _FORMAT = "rover-descent-optimizer-1"
 _DEFAULT_STEP, _DEFAULT_RADIUS = 0.1, 0.14  # box widths, where nothing is given and nothing is probed
-_RESTART_RADIUS = 0.25  # half-window of the first grid after a restart, box widths
 
 
 class ProtocolError(ValueError, RuntimeError):
@@ -70,7 +70,8 @@ class Optimizer:
         self._engine = Engine(self.policy, self._space, theta, slices, generator, settings.engine, noisy=settings.noisy)
         self._fleet = Fleet(start, self._space, noisy=settings.noisy)
         self._luck = torch.Generator().manual_seed(seed ^ 0x5EED)  # of restarts
-        self._box_shift = torch.rand(self._space.dim, generator=self._luck, dtype=torch.float64)
+        shift = torch.rand(self._space.dim, generator=self._luck, dtype=torch.float64)
+        self._restarts = Restarts(self.num_starts, shift)
         self._ended = Status.RUNNING
         self.nit = self.nfev = 0
         self._began = time.monotonic()
@@ -253,6 +254,8 @@ class Optimizer:
         count = probe.points.shape[1]
         table = torch.from_numpy(values.reshape(self.num_starts, count))
         choice = choose(probe, table)
+        if self._space.bounded and self.settings.restarts:
+            self._restarts.remember(probe.points, table)
         for start in range(self.num_starts):
             mine = values[start * count : (start + 1) * count]
             if not np.isfinite(mine).any():
@@ -260,6 +263,7 @@ class Optimizer:
                 continue
             radius = float(choice.radius[start])
             self._engine.place(start, choice.theta[start], float(choice.step[start]), 2 * radius / (n - 1))
+            self._restarts.visit(start, choice.theta[start])
             self._fleet.x_scale[start] = 1.0 if self._space.bounded else radius
             self._fleet.nominate(start, mine, start * count, row)
         move = choice.theta - probe.points[:, 0]
@@ -306,6 +310,8 @@ class Optimizer:
             if bool(step.blind[position]):
                 fleet.lose(start, self._space.outward(theta[position : position + 1])[0])
             else:
+                mine = values[position * size : (position + 1) * size]
+                self._restarts.note(start, float(np.where(np.isfinite(mine), mine, np.inf).min()))
                 self._check_convergence(start, float(step.spread[position]))
 
     # -- convergence and restarts -------------------------------------------------------------------------------------
@@ -314,23 +320,31 @@ class Optimizer:
         fleet, engine = self._fleet, self._engine
         if math.isnan(fleet.f_scale[start]) and math.isfinite(spread):
             fleet.f_scale[start] = spread
-        if not fleet.converged(
+        left = fleet.restarts[start] < self.settings.restarts
+        arrived = fleet.converged(
             start, self._rules, float(engine.axes.size[start].max()), float(engine.axes.spread[start].max())
-        ):
+        )
+        if not arrived and not (left and self._is_hopeless(start, spread)):
             return
-        if fleet.restarts[start] >= self.settings.restarts:
+        if not left:
             fleet.status[start] = Status.CONVERGED
             return
         fleet.restarts[start] += 1
         theta, radius = self._elsewhere(start)
         engine.place(start, theta, radius / 2, 2 * radius / (self.policy.grid_size - 1))
 
+    def _is_hopeless(self, start: int, spread: float) -> bool:
+        fleet = self._fleet
+        if fleet.noisy or not self._space.bounded or not fleet.restarts[start]:
+            return False
+        return self._restarts.hopeless(start, fleet.incumbents[start].fun, spread)
+
     def _elsewhere(self, start: int) -> tuple[Tensor, float]:
         """Where a converged rover begins anew, and with which half-window (space coordinates)."""
         fleet, dim = self._fleet, self._space.dim
         if self._space.bounded:
-            index = fleet.restarts[start] * self.num_starts + start
-            return low_discrepancy(1, dim, self._box_shift, index)[0], _RESTART_RADIUS
+            self._restarts.visit(start, self._engine.theta[start])
+            return self._restarts.elsewhere(start)
         luck = torch.rand(2, generator=self._luck, dtype=torch.float64)
         radius = fleet.x_scale[start] * 10 ** (2 * float(luck[0]) - 0.5)
         direction = spread_directions(64, dim)[int(luck[1] * 64)]
@@ -383,7 +397,7 @@ class Optimizer:
             "nfev": self.nfev,
             "seconds": self._seconds(),
             "luck": self._luck.get_state(),
-            "box_shift": self._box_shift.clone(),
+            "restarts": self._restarts.state_dict(),
             "kind": self._kind,
             "probe": None if probe is None else tuple(probe),
             "questions": [(s, x.tolist()) for s, x in self._questions],
@@ -408,7 +422,8 @@ class Optimizer:
         self._ended, self.nit, self.nfev = Status(state["ended"]), state["nit"], state["nfev"]
         self._began = time.monotonic() - state["seconds"]
         self._luck.set_state(state["luck"])
-        self._box_shift, self._kind = state["box_shift"].clone(), state["kind"]
+        self._restarts.load_state_dict(state["restarts"])
+        self._kind = state["kind"]
         self._probe = None if state["probe"] is None else Probe(*state["probe"])
         self._questions = [(s, np.array(x)) for s, x in state["questions"]]
         self._asked, self._cache = state["asked"], None
