@@ -68,9 +68,9 @@ class NavigatorConfig:
     rivals_of: str = "default"
     instances: int = 400
     horizon: int = 30
-    decay_alphas: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])
-    decay_half_widths: list[float] = field(default_factory=lambda: [0.3, 1.0, 3.0, 10.0])
-    decay_rates: list[float] = field(default_factory=lambda: [-0.4, -0.3, -0.2, -0.1, 0.0])
+    decay_alphas: list[float] = field(default_factory=lambda: [0.3, 1.0, 3.0])
+    decay_half_widths: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])
+    decay_rates: list[float] = field(default_factory=lambda: [-0.4, -0.3, -0.2, -0.1])
     smoke: bool = False
 
     def __post_init__(self) -> None:
@@ -159,18 +159,18 @@ def _scores_of(policy: Policy, surfaces: Prototypes, config: NavigatorConfig) ->
 def _rivals(
     config: NavigatorConfig, policy: Policy, name: str, kind: str, schedules: Sequence[Decay], surfaces: Prototypes
 ) -> Scored:
-    """Scores of schedules, from the cache where they are there."""
-    settings = [config.seed, surfaces.batch_size, config.horizon, [asdict(one) for one in schedules]]
-    key = digest([kind, weights_digest(policy), settings, source_digest(*_SOURCES)])
+    """Scores of schedules, each from the cache where it is there."""
+    made_by = [weights_digest(policy), source_digest(*_SOURCES), config.seed, surfaces.batch_size, config.horizon]
 
-    def compute() -> list[dict[str, float]]:
-        return [
-            summarise(schedule_scores(policy, one, surfaces, horizon=config.horizon, seed=config.seed))
-            for one in track(schedules, f"{kind} schedules, {name}'s net", len(schedules))
-        ]
+    def score(one: Decay) -> dict[str, float]:
+        path = None if config.cache_dir is None else Path(config.cache_dir) / f"{digest([made_by, asdict(one)])}.json"
 
-    found = _kept(None if config.cache_dir is None else Path(config.cache_dir) / f"{key}.json", compute)
-    return list(zip(schedules, found, strict=True))
+        def compute() -> dict[str, float]:
+            return summarise(schedule_scores(policy, one, surfaces, horizon=config.horizon, seed=config.seed))
+
+        return _kept(path, compute)
+
+    return [(one, score(one)) for one in track(schedules, f"{kind} schedules, {name}'s net", len(schedules))]
 
 
 def _decays(config: NavigatorConfig, policy: Policy, name: str, surfaces: Prototypes) -> Scored:
@@ -232,7 +232,7 @@ def _described(one: Decay) -> str:
     return f"{one.alpha_rate:+g}, {one.delta_rate:+g}{start}"
 
 
-def _kept(path: Path | None, compute: Callable[[], list[dict[str, float]]]) -> list[dict[str, float]]:
+def _kept(path: Path | None, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
     """What the file holds; computed and written where it is not there or damaged."""
     if path is not None and path.is_file():
         try:
