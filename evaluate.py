@@ -17,16 +17,8 @@ from conf.command_line import run_command
 from conf.errors import user_errors
 from conf.run_folder import LAST_CHECKPOINT, make_writable, versions_of, write_provenance
 from conf.schema import import_object
-from rover.evaluation.cache import digest, source_digest
+from rover.evaluation.cache import digest
 from rover.evaluation.page import build_index
-
-# What makes a trained direction net what it is, beside its config.
-_TRAINED_BY = (
-    "networks.py",
-    *(f"learning/{name}.py" for name in ("cloning", "teachers", "losses")),
-    *(f"landscapes/{name}.py" for name in ("base", "prototypes", "gaussian_field", "certify")),
-    *(f"navigation/{name}.py" for name in ("grid", "quadratic_fit")),
-)
 
 
 def evaluate(loaded: Loaded) -> Any:
@@ -52,7 +44,7 @@ def evaluate(loaded: Loaded) -> Any:
 
 
 def train_once(yaml: str, overrides: Sequence[str], folder: Path) -> dict[str, float]:
-    """The figures of a training, trained at most once for each config and version of the science below ``rover``.
+    """The figures of a training, which is run at most once for each config in a folder.
 
     Args:
         yaml: a training's YAML.
@@ -66,7 +58,7 @@ def train_once(yaml: str, overrides: Sequence[str], folder: Path) -> dict[str, f
     from train import train  # Lightning is needed by experiments that train, and by no other
 
     loaded = load_config(yaml, overrides, TRAININGS)
-    home = folder / digest([loaded.resolved, source_digest(*_TRAINED_BY)])
+    home = folder / digest(loaded.resolved)
     finished = home / "figures.json"
     if finished.is_file():
         return json.loads(finished.read_text())

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 import evaluate
 import train
 from conf import TRAININGS, load_config
-from rover.evaluation.experiments.table1 import PAPER, PROTOCOLS, Table1Config, run
-from rover.landscapes import MODALITIES
+from rover.evaluation.experiments.table1 import PAPER, PROTOCOLS, Table1Config, fingerprint, run
+from rover.landscapes import MODALITIES, prototypes
 from rover.policy import load_angle_net
 
 
@@ -31,7 +32,7 @@ def test_five_trainings_make_a_matrix_in_two_protocols(tmp_path: Path, capsys: p
 
     def fake_train(yaml: str, overrides: Sequence[str], folder: Path) -> dict[str, float]:
         asked.append(load_config(yaml, overrides, TRAININGS).config)
-        assert folder == tmp_path / "nets"
+        assert folder == tmp_path / "nets" / fingerprint()
         return fake_figures(100.0 * len(asked))
 
     folders = {"output_dir": str(tmp_path), "nets_dir": str(tmp_path / "nets")}
@@ -63,7 +64,7 @@ def test_a_finished_net_is_not_trained_again_and_an_unfinished_one_goes_on(
     ]
     config.overrides = words
     whole = run(config, evaluate.train_once)
-    (home,) = (tmp_path / "nets").iterdir()
+    (home,) = (tmp_path / "nets" / fingerprint()).iterdir()
     assert load_angle_net(home / "net.safetensors").config.grid_size == 5
 
     resumed = []
@@ -79,6 +80,13 @@ def test_a_finished_net_is_not_trained_again_and_an_unfinished_one_goes_on(
     assert run(config, evaluate.train_once) == whole and resumed == ["last"]
     config.overrides = [*words, "model.learning_rate=0.001"]
     assert run(config, evaluate.train_once) != whole and resumed == ["last", None]
+
+
+def test_the_fingerprint_depends_on_what_is_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, state = fingerprint(), torch.random.get_rng_state()
+    assert fingerprint() == before and torch.equal(state, torch.random.get_rng_state())
+    monkeypatch.setattr(prototypes, "_CONDITION", 5.0)
+    assert fingerprint() != before
 
 
 @pytest.mark.parametrize("wrong", [{"nets": ["hill"]}, {"nets": []}, {"seed": -1}])

@@ -12,8 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from rover.evaluation.cache import digest
 from rover.evaluation.report import Report, Table, markdown_table, provenance, write_report
 from rover.landscapes import MODALITIES
+from rover.learning.cloning import generate_tuples
+from rover.learning.losses import cloning_loss
+from rover.networks import AngleNet, NetworkConfig
 
 Train = Callable[[str, Sequence[str], Path], dict[str, float]]
 """``(YAML, overrides, folder) -> logged figures``; a training that is finished in the folder is not repeated."""
@@ -85,11 +91,24 @@ def run(config: Table1Config, train: Train) -> dict[str, dict[str, list[float]]]
         protocol -> row -> mean errors in degrees, in the order of :data:`MODALITIES`.
     """
     figures = {}
+    folder = Path(config.nets_dir) / fingerprint()
     for name in config.nets:
         kinds = ", ".join(MODALITIES if name == "all" else (name,))
         words = [f"seed={config.seed}", f"data.modalities=[{kinds}]", *config.overrides, *_SMOKE * config.smoke]
-        figures[name] = train(config.training, words, Path(config.nets_dir))
+        figures[name] = train(config.training, words, folder)
     return _report(config, figures)
+
+
+def fingerprint() -> str:
+    """Sixteen digits that change with what nets learn from, their form and their loss, and not with how it is written."""
+    generator = torch.Generator().manual_seed(0)
+    tuples = generate_tuples(16, generator, grid_size=5, protocol="mixed", num_steps=2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        output = AngleNet(NetworkConfig(grid_size=5))(tuples.grid).detach()
+    loss = cloning_loss(output, tuples.teacher_action, tuples.negative_action)
+    parts = [tuples.grid, tuples.teacher_action, output, loss]
+    return digest([[round(value, 3) for value in part.flatten().tolist()] for part in parts])
 
 
 def errors(figures: dict[str, dict[str, float]], protocol: str, suffix: str = "") -> dict[str, list[float]]:
