@@ -21,6 +21,7 @@ from rover.navigation.moves import RoverState, transition
 from rover.optimize.axis_record import AxisRecord
 from rover.optimize.move_search import SHORTEST, MoveSearch
 from rover.optimize.pair_table import PairTable
+from rover.optimize.recall import Recall
 from rover.optimize.slices import draw_pairs
 from rover.optimize.space import Space
 from rover.policy import Policy
@@ -46,12 +47,15 @@ class EngineRules:
             ``search``: it is a proposal that is tried in several lengths in the next round.
         inherit: whether a pair that is used for the first time takes over the rates that its axes have reached in other
             slices; False is the paper, whose late axes still have the initial ones.
+        recall: whether a rover that has lost its way goes back to its best point, see :mod:`rover.optimize.recall`.
+            None: up to two variables, unless f is noisy.
     """
 
     anchor: str | None = None
     at_bounds: str | None = None
     combine: str | None = None
     inherit: bool | None = None
+    recall: bool | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -66,6 +70,7 @@ class EngineRules:
             at_bounds="move" if faithful else "shrink",
             combine="mean" if faithful else "search",
             inherit=not faithful,
+            recall=not (faithful or noisy or dim > 2),
         )
         return replace(usual, **{name: value for name, value in asdict(self).items() if value is not None})
 
@@ -75,6 +80,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "at_bounds": ("shrink", "move", "squash"),
     "combine": ("mean", "search"),
     "inherit": (True, False),
+    "recall": (True, False),
 }
 
 
@@ -136,6 +142,7 @@ class Engine:
         self.points_a_slice = n if self.dim == 1 else n * n
         searches = self.dim > 2 and self.rules.combine == "search"
         self.search = MoveSearch(self.num_starts, self.dim) if searches else None
+        self.recall = Recall(self.num_starts) if self.rules.recall and self.dim <= 2 else None
         offsets = grid_offsets(n)
         self._offsets = offsets[::n].clone() if self.dim == 1 else offsets
         self._middle = n // 2 if self.dim == 1 else (n // 2) * n + n // 2
@@ -151,6 +158,11 @@ class Engine:
 
     def place(self, start: int, theta: Tensor, alpha: float, delta: float) -> None:
         """Put rover `start` at ``theta (d,)`` with initial rates and nothing remembered."""
+        if self.recall is not None:
+            self.recall.forget(start)
+        self._place(start, theta, alpha, delta)
+
+    def _place(self, start: int, theta: Tensor, alpha: float, delta: float) -> None:
         self.theta[start] = theta
         self._start_log[:, start] = torch.tensor([alpha, delta], dtype=torch.float64).log()
         self.axes.forget(start)
@@ -293,7 +305,26 @@ class Engine:
         after = after._replace(alpha=after.alpha.clamp(_TINY, _HUGE), delta=after.delta.clamp(_TINY, _HUGE))
         self.table.write(view.slots, view.active, after)
         self._note(values, low, high, after)
-        return self._describe(values, low, high, total)
+        step = self._describe(values, low, high, total)
+        if self.recall is not None:
+            self._call_back(values[:, 0], view, self.recall)
+        return step
+
+    def _call_back(self, values: Tensor, view: View, recall: Recall) -> None:
+        """Put rovers that have lost their way back to their best points: ``values (A, P)``."""
+        center, delta, frame = view.center[0], view.delta[0, :, None], view.state["frame"][0]
+        if self.dim == 1:
+            frame = torch.eye(2, dtype=torch.float64).expand_as(frame)
+        points = center[:, None] + delta[..., None] * (self._offsets @ frame.mT)
+        offsets = torch.linalg.solve_ex(frame, recall.theta[view.active] - center)[0] / delta
+        half = (self.policy.grid_size - 1) / 2
+        unit = self._scale if self.isotropic else 1.0
+        for row in recall.lost(view.active, values, points, view.delta[0], offsets, half).tolist():
+            start = int(view.active[row])
+            recall.delta[start] /= 2
+            recall.stale[start] = 0
+            smaller = float(recall.delta[start]) * unit
+            self._place(start, recall.theta[start, : self.dim], smaller * half / 2, smaller)
 
     @property
     def _searching(self) -> bool:
@@ -432,6 +463,7 @@ class Engine:
             "isotropic": self.isotropic,
             "axes": self.axes.state_dict(),
             "search": None if self.search is None else self.search.state_dict(),
+            "recall": None if self.recall is None else self.recall.state_dict(),
             "table": self.table.state_dict(),
             "generator": self.generator.get_state(),
             "view": None if view is None else {name: _copy(value) for name, value in view._asdict().items()},
@@ -445,6 +477,8 @@ class Engine:
         self.axes.load_state_dict(state["axes"])
         if self.search is not None:
             self.search.load_state_dict(state["search"])
+        if self.recall is not None:
+            self.recall.load_state_dict(state["recall"])
         self.table.load_state_dict(state["table"])
         self.generator.set_state(state["generator"])
         view = state["view"]

@@ -120,7 +120,7 @@ def test_one_variable_has_the_rule_too(policy: Policy) -> None:
 
 def test_the_faithful_policy_has_none_of_the_rules() -> None:
     paper = EngineRules().resolved(faithful=True, noisy=False, dim=2)
-    assert paper == EngineRules(anchor="none", at_bounds="move", combine="mean", inherit=False)
+    assert paper == EngineRules(anchor="none", at_bounds="move", combine="mean", inherit=False, recall=False)
     ours = EngineRules().resolved(faithful=False, noisy=False, dim=2)
     assert (ours.anchor, ours.at_bounds) == ("best", "shrink")
     assert EngineRules().resolved(faithful=False, noisy=True, dim=2).anchor == "none"
@@ -137,7 +137,7 @@ def test_in_a_box_the_first_round_is_all_over_it(policy: Policy) -> None:
     assert len(points) == 25 and np.array_equal(points[0], [2.0, 3.0])
     shares = points[1:] / [4.0, 40.0]
     for axis in range(2):  # evenly: each fifth of an axis has its share
-        assert np.histogram(shares[:, axis], bins=5, range=(0, 1))[0].tolist() == pytest.approx([4.8] * 5, abs=2)
+        assert np.histogram(shares[:, axis], bins=5, range=(0, 1))[0].tolist() == pytest.approx([4.8] * 5, abs=3)
     best = 17
     opt.tell(points, -np.eye(25)[best])
     second = opt.ask().reshape(5, 5, 2)
@@ -200,3 +200,43 @@ def test_a_start_without_a_finite_value_begins_where_there_is_one() -> None:
     values = torch.full((1, 25), float("nan"), dtype=torch.float64)
     values[0, 9] = 3.0
     assert torch.equal(choose(probe, values).theta[0], probe.points[0, 9])
+
+
+# -- back to the best point -----------------------------------------------------------------------------------------------
+
+
+def centers(opt: rover.Optimizer, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the grids stood, and their resolutions; a bowl whose minimum is in the first grid."""
+    places, deltas = [], []
+    for _ in range(rounds):
+        points = opt.ask()
+        places.append(points[12])
+        deltas.append(points[-1, 1] - points[-2, 1])
+        opt.tell(points, ((points - np.array([1.1, 0.9])) ** 2).sum(-1))
+    return np.array(places), np.array(deltas)
+
+
+def test_a_rover_that_has_lost_its_way_goes_back(policy: Policy) -> None:
+    options = {"policy": Driver(policy, (1.0, 0.0)), "initial_step": 5.0, "initial_resolution": 1.0, "anchor": "none"}
+    places, deltas = centers(rover.Optimizer([0.0, 0.0], **options), 9)
+    assert places[:7, 0] == pytest.approx(np.arange(7) * 5.0)  # six rounds without anything better
+    assert places[7] == pytest.approx([1.0, 1.0]) and deltas[7] == pytest.approx(0.5)
+    assert (deltas[:7] == 1.0).all()
+    assert places[8, 0] - places[7, 0] == pytest.approx(0.5)  # a step of half the half-window
+    places, _ = centers(rover.Optimizer([0.0, 0.0], recall=False, **options), 9)
+    assert places[:, 0] == pytest.approx(np.arange(9) * 5.0)
+
+
+def test_a_rover_that_still_sees_its_best_point_stays(policy: Policy) -> None:
+    options = {"policy": Driver(policy, (1.0, 0.0)), "initial_step": 1e-3, "initial_resolution": 1.0, "anchor": "none"}
+    places, deltas = centers(rover.Optimizer([0.0, 0.0], **options), 20)
+    assert np.allclose(np.diff(places[:, 0]), 1e-3) and (abs(deltas - 1.0) < 1e-9).all()
+
+
+def test_a_recall_is_in_the_units_of_x(policy: Policy) -> None:
+    driver, box = Driver(policy, (1.0, 0.0)), [(-8.0, 92.0), (-8.0, 2.0)]
+    opt = rover.Optimizer(
+        [0.0, 0.0], bounds=box, policy=driver, initial_step=7.0, initial_resolution=0.5, anchor="none"
+    )
+    places, deltas = centers(opt, 9)
+    assert places[7] == pytest.approx([1.0, 1.0]) and deltas[7] == pytest.approx(0.25)
