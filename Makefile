@@ -59,7 +59,8 @@ format: $(READY)  ## let ruff fix and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## the benchmark suite, as ratios measured in one run
+bench: $(READY)  ## the benchmark suite, as ratios measured in one run (under ten minutes)
+	-$(BIN)/python -m pip install --quiet --editable '.[all,bench]' --constraint constraints.txt
 	$(BIN)/python -m benchmarks $(ARGS)
 
 results: $(READY)  ## every table and figure of docs/results.md
