@@ -40,12 +40,14 @@ NAVIGATOR = model.network.grid_size=$(1) model.angle_net=runs/angle$(1)/angle.sa
 pretrained: train  ## train every shipped policy anew (about two hours on two cores) and put it into rover/pretrained
 	$(BIN)/python train.py --config angle.yaml $(call GRID,5) trainer.limit_train_batches=20000
 	$(BIN)/python train.py --config ddpg.yaml $(call NAVIGATOR,5) 'model.navigation.alpha_range=[0.01,3.0]' 'model.navigation.window_range=[0.05,2.0]'
+	$(BIN)/python train.py --config angle.yaml $(call GRID,3) trainer.limit_train_batches=12000
+	$(BIN)/python train.py --config ddpg.yaml $(call NAVIGATOR,3) 'model.navigation.alpha_range=[0.01,3.0]' 'model.navigation.window_range=[0.02,1.0]'
 	$(BIN)/python train.py --config angle.yaml $(call GRID,9) trainer.limit_train_batches=16000
 	$(BIN)/python train.py --config ddpg.yaml $(call NAVIGATOR,9) 'model.navigation.window_range=[0.05,5.0]'
 	$(BIN)/python train.py --config angle_paper.yaml
 	$(BIN)/python train.py --config ddpg_paper.yaml
-	cp runs/ddpg/default.safetensors runs/ddpg5/grid5.safetensors runs/ddpg9/grid9.safetensors \
-	  runs/ddpg_paper/paper.safetensors rover/pretrained/
+	cp runs/ddpg/default.safetensors runs/ddpg3/grid3.safetensors runs/ddpg5/grid5.safetensors \
+	  runs/ddpg9/grid9.safetensors runs/ddpg_paper/paper.safetensors rover/pretrained/
 
 test: $(READY)  ## the test suite; SLOW=1 adds the slow tests, ARGS=... goes to pytest
 	$(BIN)/python -m pytest $(PYTEST_SLOW) $(ARGS)
