@@ -44,6 +44,7 @@ _EXPECTED = (
     r"The '\w+_dataloader' does not have many workers",
     r"Your `IterableDataset` has `__len__` defined",
     r"Checkpoint directory .* exists and is not empty",
+    r"You're resuming from a checkpoint that ended before the epoch ended",  # the stream knows where it was
     r"Consider setting `persistent_workers=True`",
     r"Found \d+ module\(s\) in eval mode at the start of training",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
