@@ -14,6 +14,7 @@ import platform
 import re
 import subprocess
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,15 @@ def find_checkpoint(resume: str, log_dir: str | Path) -> Path:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a Lightning checkpoint with ``weights_only=True``, on the CPU.
 
+    Its checksums are compared first, which PyTorch does not do: a flipped bit would be a wrong weight.
+
     Raises:
         UserError: if the file is truncated, damaged, foreign, or would execute code.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (piece := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"the checksum of {piece} differs")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  (torch raises a dozen kinds for damaged files)
         reason = one_line(error).split(". ")[0][:160]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -105,7 +106,7 @@ class Policy(nn.Module):
             "config": json.dumps(asdict(self.config)),
             "provenance": json.dumps(self.provenance),
         }
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, str(path), metadata=header)
+        _write(path, self, header)
 
 
 def available() -> list[str]:
@@ -158,7 +159,7 @@ def save_angle_net(path: str | Path, net: AngleNet, provenance: Mapping[str, Any
         "config": json.dumps(asdict(net.config)),
         "provenance": json.dumps(dict(provenance or {})),
     }
-    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, str(path), metadata=header)
+    _write(path, net, header)
 
 
 def load_angle_net(path: str | Path) -> AngleNet:
@@ -181,6 +182,20 @@ def load_angle_net(path: str | Path) -> AngleNet:
     return net.eval()
 
 
+def _write(path: str | Path, module: nn.Module, header: dict[str, str]) -> None:
+    tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
+    save_file(tensors, str(path), metadata={**header, "sha256": _checksum(header, tensors)})
+
+
+def _checksum(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """Of all that is in the file: without it a flipped bit would be a wrong weight."""
+    digest = hashlib.sha256(json.dumps(sorted(header.items())).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _read(path: Path, wanted: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Header and tensors of a safetensors file of ours."""
     with safe_open(str(path), framework="pt") as file:
@@ -188,4 +203,7 @@ def _read(path: Path, wanted: str) -> tuple[dict[str, str], dict[str, Tensor]]:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     if header.get("format") != wanted:
         raise ValueError(f"its format is {header.get('format')!r}, not {wanted!r}")
+    kept = header.pop("sha256", None)
+    if kept is not None and kept != _checksum(header, tensors):
+        raise ValueError("its checksum differs from what was written")
     return header, tensors
