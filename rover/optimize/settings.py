@@ -32,9 +32,10 @@ class Settings:
         initial_step: first step size in units of x. Left out, it follows from `initial_resolution`, from `bounds` or
             from a probing round (see `probe`).
         initial_resolution: first distance between neighbouring grid points, in units of x.
-        probe: whether the first round samples many scales to find where to begin and how large the first grid should be
-            (and, in a box, the whole box). None: if no initial length is given, except that the faithful policy in a
-            box starts at x0 with a step of 0.1 and a half-window of 0.14 box widths.
+        probe: whether the first round samples the whole box, or without one many scales around x0, to find where to begin
+            and how large the first grid should be; ``"ladder"``: box and scales both. None: if no initial length is
+            given, except that the faithful policy in a box starts at x0 with a step of 0.1 and a half-window of 0.14
+            box widths.
         restarts: how often a converged rover starts again elsewhere.
         noisy: f is noisy: candidates are evaluated again in every round, and the result is the one with the best mean.
         slices: strategy of slices for d > 2, see :mod:`rover.optimize.slices`.
@@ -42,7 +43,7 @@ class Settings:
         memory_limit: bytes of points handed to a batched objective in one call; larger rounds come in pieces.
         stopping: `maxiter`, `maxfev`, `xatol`, `fatol`, `ftarget`, `maxtime`, see
             :class:`rover.optimize.stopping.StoppingRules`.
-        engine: `anchor`, `at_bounds`, `combine` and `inherit`, see :class:`rover.optimize.engine.EngineRules`.
+        engine: `anchor`, `at_bounds`, `combine`, `inherit` and `recall`, see :class:`rover.optimize.engine.EngineRules`.
     """
 
     bounds: Any = None
@@ -50,7 +51,7 @@ class Settings:
     seed: Any = 0
     initial_step: float | None = None
     initial_resolution: float | None = None
-    probe: bool | None = None
+    probe: bool | str | None = None
     restarts: int = 0
     noisy: bool = False
     slices: Any = None
@@ -81,11 +82,10 @@ class Settings:
                 setattr(settings, name, value)
         settings.restarts = whole_number("restarts", settings.restarts) or 0
         for name in ("noisy", "probe"):
-            if (
-                not isinstance(getattr(settings, name), (bool, np.bool_, type(None)))
-                and str(settings.probe) != "ladder"
-            ):
-                raise ValueError(f"`{name}` must be True or False, got {getattr(settings, name)!r}")
+            value = getattr(settings, name)
+            ladder = name == "probe" and isinstance(value, str) and value == "ladder"
+            if not (ladder or isinstance(value, (bool, np.bool_, type(None)))):
+                raise ValueError(f"`{name}` must be True or False, got {value!r}")
         settings.grid_size = whole_number("grid_size", settings.grid_size)
         settings.memory_limit = whole_number("memory_limit", settings.memory_limit) or 2**62
         return settings

@@ -236,6 +236,9 @@ def test_starts_that_make_no_sense(policy: Policy, x0: Any) -> None:
         ({"restarts": 0.5}, "restarts"),
         ({"noisy": "yes"}, "noisy"),
         ({"probe": 3}, "probe"),
+        ({"probe": "lader"}, "probe"),
+        ({"probe": "ladder", "noisy": "ladder"}, "noisy"),
+        ({"recall": 1}, "recall"),
         ({"seed": 1.5}, "seed"),
         ({"seed": "a"}, "seed"),
         ({"slices": 3}, "slices"),
@@ -332,7 +335,7 @@ JUNK = st.one_of(
 NAMES = st.sampled_from(
     ["x0", "bounds", "maxiter", "maxfev", "xatol", "fatol", "ftarget", "maxtime", "initial_step", "initial_resolution",
      "probe", "restarts", "noisy", "slices", "seed", "grid_size", "memory_limit", "anchor", "at_bounds", "combine",
-     "inherit", "workers", "batched", "callback", "constraints", "policy", "tol", "jac"]
+     "inherit", "recall", "workers", "batched", "callback", "constraints", "policy", "tol", "jac"]
 )  # fmt: skip
 
 
