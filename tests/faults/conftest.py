@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.faults.campaign import LEDGER
+from tests.faults.campaign import FULL, LEDGER
+
+# Only `make faults` runs these.
+collect_ignore = [] if FULL else [f"test_{name}.py" for name in ("kill", "workers", "clock", "properties", "soak")]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
