@@ -45,7 +45,7 @@ pretrained: train  ## train every shipped policy anew (about two hours on two co
 	$(BIN)/python train.py --config angle.yaml $(call GRID,9) trainer.limit_train_batches=16000
 	$(BIN)/python train.py --config ddpg.yaml $(call NAVIGATOR,9) 'model.navigation.window_range=[0.05,5.0]'
 	$(BIN)/python train.py --config angle_paper.yaml
-	$(BIN)/python train.py --config ddpg_paper.yaml
+	$(BIN)/python train.py --config ddpg_paper.yaml trainer.limit_train_batches=600
 	cp runs/ddpg/default.safetensors runs/ddpg3/grid3.safetensors runs/ddpg5/grid5.safetensors \
 	  runs/ddpg9/grid9.safetensors runs/ddpg_paper/paper.safetensors rover/pretrained/
 
