@@ -29,22 +29,18 @@ _BLOCK = re.compile(r"(<!-- (table|figure) (\w+): (.+?) -->\n).*?(<!-- end -->)"
 
 
 def refresh(document: str | Path, results: str | Path) -> list[str]:
-    """Put the tables and pictures of the summaries into a document; returns the names of the blocks left alone.
-
-    Raises:
-        ValueError: if a summary is there but lacks a table or a picture that the document asks for.
-    """
+    """Put the tables and pictures of the summaries into a document; returns the names of the blocks left alone."""
     document, results = Path(document), Path(results)
     left: list[str] = []
 
     def fill(match: re.Match[str]) -> str:
         opening, kind, folder, name, closing = match.groups()
         path = results / folder / "summary.json"
-        if not path.is_file():
+        summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"tables": [], "plots": []}
+        body = _table(summary, name) if kind == "table" else _figure(summary, path.parent, document.parent, name)
+        if body is None:
             left.append(f"{folder}: {name}")
             return match.group()
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        body = _table(summary, name) if kind == "table" else _figure(summary, path.parent, document.parent, name)
         return f"{opening}\n{body}\n\n{closing}"
 
     text = _BLOCK.sub(fill, document.read_text(encoding="utf-8"))
@@ -52,22 +48,22 @@ def refresh(document: str | Path, results: str | Path) -> list[str]:
     return left
 
 
-def _table(summary: Mapping[str, Any], title: str) -> str:
+def _table(summary: Mapping[str, Any], title: str) -> str | None:
     for table in summary["tables"]:
         if table["title"].startswith(title):
             rows = [[from_json(cell) for cell in row] for row in table["rows"]]
             return markdown_table(Table(table["title"], table["columns"], rows))
-    raise ValueError(f"`{summary['name']}` has no table {title!r}; it has {[t['title'] for t in summary['tables']]}")
+    return None
 
 
-def _figure(summary: Mapping[str, Any], source: Path, folder: Path, file: str) -> str:
+def _figure(summary: Mapping[str, Any], source: Path, folder: Path, file: str) -> str | None:
     for plot in summary["plots"]:
         if plot["file"] == file:
             target = folder / "images" / f"{summary['name']}_{file}"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / file, target)
             return f"![{plot['caption']}](images/{target.name})\n\n*{plot['caption']}*"
-    raise ValueError(f"`{summary['name']}` has no picture {file!r}; it has {[p['file'] for p in summary['plots']]}")
+    return None
 
 
 def main(argv: Sequence[str]) -> None:

@@ -72,6 +72,12 @@ def test_checks(tmp_path):
     check_output(tmp_path / "out" / "smoke", [])
 
 
+def test_a_protocol_may_be_left_out(tmp_path):
+    entrants = {"newton": Entrant("newton")}
+    config = small(meta_test.MetaTestConfig, tmp_path, functions=["beale"], uniform=0, entrants=entrants)
+    assert list(meta_test.run(config)) == ["perturbed"]
+
+
 @pytest.mark.parametrize("boxed", [True, False])
 def test_rotated_bowls_have_their_condition_their_minimiser_and_their_start(boxed):
     problem, start = checks.rotated("quadratic", 6, boxed=boxed, condition=1e4, seed=3)
@@ -156,9 +162,8 @@ def test_a_document_gets_its_tables_and_pictures(tmp_path):
     assert "old\n" not in text and "old two" in text and "\nkept\n" in text and "![cap](images/one_f.png)" in text
     assert (document.parent / "images" / "one_f.png").read_bytes().startswith(b"\x89PNG")
     assert refresh(document, tmp_path / "results") and document.read_text() == text, "the second time changes nothing"
-    document.write_text("<!-- table one: Mean -->\n<!-- end -->\n")
-    with pytest.raises(ValueError, match="has no table 'Mean'; it has"):
-        refresh(document, tmp_path / "results")
+    document.write_text("<!-- table one: Mean -->\n<!-- end -->\n<!-- figure one: g.png -->\n<!-- end -->\n")
+    assert refresh(document, tmp_path / "results") == ["one: Mean", "one: g.png"]
 
 
 def test_figures_show_every_entrant_and_survive_what_ran_away(tmp_path):

@@ -44,7 +44,7 @@ class MetaTestConfig(ComparisonConfig):
         functions: which of the six.
         perturbations: starts of the perturbed protocol.
         perturbation: their standard deviation in box widths.
-        uniform: starts of the uniform protocol.
+        uniform: starts of the uniform protocol; 0 leaves it out.
         tuning_starts: starts for tuning, in each protocol.
         target: the gap that counts as found in the summary.
     """
@@ -61,13 +61,13 @@ class MetaTestConfig(ComparisonConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
-        for name in ("perturbations", "uniform", "tuning_starts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        for name, least in (("perturbations", 1), ("uniform", 0), ("tuning_starts", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
         if unknown := [f for f in self.functions if f not in TEST_FUNCTIONS]:
             raise ValueError(f"`functions` must be among {list(TEST_FUNCTIONS)}, got {unknown}")
         if self.smoke:
-            self.perturbations, self.uniform, self.tuning_starts = 2, 2, 1
+            self.perturbations, self.uniform, self.tuning_starts = 2, min(self.uniform, 2), 1
 
 
 def run(config: MetaTestConfig) -> dict[str, Any]:
@@ -77,6 +77,8 @@ def run(config: MetaTestConfig) -> dict[str, Any]:
     by_rounds: dict[str, dict[str, dict[str, Run]]] = {}
     by_evaluations: dict[str, dict[str, dict[str, Run]]] = {}
     for protocol, count in counts.items():
+        if count == 0:
+            continue
 
         def draw(number: int, purpose: str, protocol: str = protocol) -> dict[str, Problem]:
             options = {"seed": config.seed, "purpose": purpose, "perturbation": config.perturbation}
