@@ -154,6 +154,10 @@ class Optimizer:
         """Whether the run has ended: all rovers have, or a budget is spent."""
         if self._ended is Status.RUNNING and self._rules.maxtime is not None and self._fleet.running:
             self._check_budget()
+        return self._over
+
+    @property
+    def _over(self) -> bool:
         return self._ended is not Status.RUNNING or not self._fleet.running
 
     def halt(self, status: Status = Status.CALLBACK) -> None:
@@ -182,7 +186,7 @@ class Optimizer:
         Raises:
             ProtocolError: if the run has ended.
         """
-        if self.stop():
+        if self._over:  # the clock is not asked again: who was told to go on may go on
             raise ProtocolError(f"there is nothing to ask: the run has ended ({self._status().message})")
         self._asked = True
         return self._points().copy()

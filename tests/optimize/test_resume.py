@@ -110,6 +110,14 @@ def test_the_clock_goes_on_where_it_stopped(policy: Policy) -> None:
     assert again.result.status == rover.optimize.Status.MAXTIME
 
 
+def test_who_was_told_to_go_on_may_ask(policy: Policy) -> None:
+    opt = rover.Optimizer([3.0, 3.0], policy=policy, maxtime=100.0)
+    assert not opt.stop()
+    opt._began -= 200.0  # the time is up between `stop` and `ask`
+    opt.tell(opt.ask(), f(opt.ask()))
+    assert opt.stop() and opt.result.nit == 1
+
+
 def _same(opt: rover.Optimizer, other: rover.Optimizer) -> None:
     one, two = opt.result, other.result
     assert np.array_equal(one.x, two.x)
