@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# Small tensors: a second thread costs more than it brings, above all where other processes run. Children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
