@@ -44,7 +44,7 @@ def test_tuning_happens_on_the_tuning_set():
     """On bowls, the best rate of gradient descent follows from the largest curvature: it must fit the tuning bowls."""
     judged, start = draw(4, 0, modalities=("quadratic",))
     tuning, tuning_start = draw(4, 1, modalities=("quadratic",))
-    tuning.factor = 10 * judged.factor  # a hundred times the curvature
+    tuning.factor, tuning.root = 10 * judged.factor, 10 * judged.root  # a hundred times the curvature
     tuning.minimizer, tuning_start = judged.minimizer, start
     entrant = Entrant("gradient_descent", grid={"lr": [0.05, 0.0005]})
     job = Job(entrant, judged, start, {"rounds": 10, "seed": 0}, (tuning, tuning_start))
