@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --constraint constraints.txt
 	@touch $@
 
-train: $(READY)  ## train the direction predictor, then the navigator (about 75 minutes on two cores)
+train: $(READY)  ## train the direction predictor, then the navigator (about half an hour on two cores)
 	$(BIN)/python train.py --config angle.yaml $(ARGS)
 	$(BIN)/python train.py --config ddpg.yaml $(ARGS)
 
