@@ -46,5 +46,18 @@ class Stack(Landscape):
         return new
 
     def select(self, index: Tensor | slice) -> Any:
-        """Refused: an index into the whole is none into the parts."""
-        raise NotImplementedError("a Stack cannot be indexed: select instances of its parts before stacking them")
+        """The sub-batch at ``index`` (a slice, or row numbers in ascending order).
+
+        Raises:
+            ValueError: if the rows are not in ascending order: the parts stay one after the other.
+        """
+        rows = torch.arange(self.batch_size)[index]
+        if (rows.diff() < 0).any():
+            raise ValueError(f"`index` of a Stack must be in ascending order, got {rows.tolist()}")
+        parts, first = [], 0
+        for part in self.parts:
+            mine = rows[(rows >= first) & (rows < first + part.batch_size)] - first
+            if len(mine):
+                parts.append(part.select(mine))
+            first += part.batch_size
+        return Stack(parts)

@@ -95,12 +95,7 @@ def run_function(job: FunctionJob, cache: str | None) -> Run:
     def compute() -> Run:
         rover = job.entrant.method == "rover" and not (job.noise or options.get("restarts"))
         same = rover or job.entrant.method in BATCHED
-        try:
-            run = together() if same else None
-        except NotImplementedError:  # a rover ended before the others, and a Stack has no instances to run one by one
-            run = None
-        if run is None:
-            run = concatenate([one(number) for number in range(len(problems))])
+        run = together() if same else concatenate([one(number) for number in range(len(problems))])
         scale = np.array([[p.gap_scale] for p in problems])
         return replace(run, current=run.current / scale, best=run.best / scale)
 
