@@ -19,9 +19,12 @@ from torch import Tensor
 from rover.navigation.grid import grid_offsets, look
 from rover.navigation.moves import RoverState, transition
 from rover.optimize.axis_record import AxisRecord
+from rover.optimize.focus import focus, focus_noisy
 from rover.optimize.move_search import SHORTEST, MoveSearch
 from rover.optimize.pair_table import PairTable
+from rover.optimize.probe import box_radius
 from rover.optimize.recall import Recall
+from rover.optimize.recent import Model, Recent
 from rover.optimize.slices import draw_pairs
 from rover.optimize.space import Space
 from rover.policy import Policy
@@ -40,15 +43,18 @@ class EngineRules:
         anchor: where a move out of a grid may end. ``none``: wherever the policy says (the paper). ``best``: in the cell
             of the best point just seen, if the policy would miss that cell although the point is not on the rim of the
             grid, or would not leave the grid anyway. None: ``best`` up to two variables, unless f is noisy.
-        at_bounds: a grid that sticks out of the box is ``shrink``: made up to four times finer, then moved inside if
-            it still sticks out; ``move``: moved inside at once; ``squash``: squashed onto the box point by point.
-            None: ``shrink``, or ``move`` with the faithful policy.
+        at_bounds: a grid that sticks out of the box is ``fold``: continued behind the walls, which are mirrors (see
+            :mod:`rover.optimize.space`); ``shrink``: made up to four times finer, then moved inside if it still sticks
+            out; ``move``: moved inside at once; ``squash``: squashed onto the box point by point.
+            None: ``fold``, or ``move`` with the faithful policy.
         combine: what becomes of the mean of the slices' moves, for d > 2. ``mean``: it is the move (eq 9, the paper).
             ``search``: it is a proposal that is tried in several lengths in the next round.
         inherit: whether a pair that is used for the first time takes over the rates that its axes have reached in other
             slices; False is the paper, whose late axes still have the initial ones.
         recall: whether a rover that has lost its way goes back to its best point, see :mod:`rover.optimize.recall`.
             None: up to two variables, unless f is noisy.
+        focus: whether models of the grids decide on the resolution where they are exact, and under noise keep the grid
+            large enough to show something, see :mod:`rover.optimize.focus`. None: with two variables.
     """
 
     anchor: str | None = None
@@ -56,6 +62,7 @@ class EngineRules:
     combine: str | None = None
     inherit: bool | None = None
     recall: bool | None = None
+    focus: bool | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -67,20 +74,22 @@ class EngineRules:
         """The same with every None replaced."""
         usual = EngineRules(
             anchor="none" if faithful or noisy or dim > 2 else "best",
-            at_bounds="move" if faithful else "shrink",
+            at_bounds="move" if faithful else "fold",
             combine="mean" if faithful else "search",
             inherit=not faithful,
             recall=not (faithful or noisy or dim > 2),
+            focus=not faithful and dim == 2,
         )
         return replace(usual, **{name: value for name, value in asdict(self).items() if value is not None})
 
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "anchor": ("none", "best"),
-    "at_bounds": ("shrink", "move", "squash"),
+    "at_bounds": ("fold", "shrink", "move", "squash"),
     "combine": ("mean", "search"),
     "inherit": (True, False),
     "recall": (True, False),
+    "focus": (True, False),
 }
 
 
@@ -137,12 +146,15 @@ class Engine:
         self.policy, self.space, self.strategy, self.generator = policy, space, strategy, generator
         self.theta = theta.clone()
         self.num_starts, self.dim = theta.shape
+        self.noisy = noisy
         self.rules = rules.resolved(faithful=not policy.config.act_first, noisy=noisy, dim=self.dim)
         n = policy.grid_size
         self.points_a_slice = n if self.dim == 1 else n * n
         searches = self.dim > 2 and self.rules.combine == "search"
         self.search = MoveSearch(self.num_starts, self.dim) if searches else None
         self.recall = Recall(self.num_starts) if self.rules.recall and self.dim <= 2 else None
+        self.recent = Recent(self.num_starts, n * n) if noisy and self.rules.focus and self.dim == 2 else None
+        self.model: Model | None = None
         offsets = grid_offsets(n)
         self._offsets = offsets[::n].clone() if self.dim == 1 else offsets
         self._middle = n // 2 if self.dim == 1 else (n // 2) * n + n // 2
@@ -160,6 +172,8 @@ class Engine:
         """Put rover `start` at ``theta (d,)`` with initial rates and nothing remembered."""
         if self.recall is not None:
             self.recall.forget(start)
+        if self.recent is not None:
+            self.recent.forget(start)
         self._place(start, theta, alpha, delta)
 
     def _place(self, start: int, theta: Tensor, alpha: float, delta: float) -> None:
@@ -200,6 +214,9 @@ class Engine:
         if self.space.limited and self.rules.at_bounds != "squash":
             finer = SHRINK if self.rules.at_bounds == "shrink" else 1.0
             center, delta = self.space.fit_window(center, delta, state["frame"], pairs, self.policy.grid_size, finer)
+            if self.space.fold and self.dim <= 2 and not (self.noisy or self.isotropic):
+                n = self.policy.grid_size  # the first round has sampled the rest of the box
+                delta = self.space.narrow(delta, state["frame"], n, box_radius(n))
             if self.dim <= 2:
                 self.theta[active] = center[0, :, : self.dim]
         self.view = View(active, pairs, slots, center, delta, state)
@@ -293,6 +310,8 @@ class Engine:
         move = after.theta.view(num_slices, num_active, 2)
         if self.rules.anchor == "best":
             move = self._anchored(move, values.transpose(0, 1), view)
+        if self.rules.focus and self.dim == 2:
+            move, after = self._focused(move, after, values[:, 0], view)
 
         # Move: from the centres of the grids, which near a bound are not where the rover stands.
         move = view.center - self._standing(view.active, view.pairs) + move
@@ -397,6 +416,23 @@ class Engine:
         stays = (best.abs().amax(-1) < half) | (landing.abs().amax(-1) <= half + 0.5)
         return torch.where((missed & stays)[..., None], delta * (frame @ best[..., None])[..., 0], move)
 
+    def _focused(self, move: Tensor, after: RoverState, values: Tensor, view: View) -> tuple[Tensor, RoverState]:
+        """Moves and resolutions after :mod:`rover.optimize.focus`: ``move (1, A, 2)``, ``values (A, P)``."""
+        half = (self.policy.grid_size - 1) / 2
+        delta, frame = view.delta[0], view.state["frame"][0]
+        if self.recent is None:
+            seen = focus(values, self.policy.grid_size)
+        else:
+            window = half * delta[:, None, None] * frame
+            points = view.center[0][:, None] + self._offsets @ (delta[:, None, None] * frame).mT
+            self.recent.add(view.active, points, values)
+            self.model = self.recent.model(view.active, view.center[0], window)
+            seen = focus_noisy(values, self.policy.grid_size, self.model)
+        there = half * delta[:, None] * (frame @ seen.move[..., None])[..., 0]
+        finer = torch.minimum(torch.maximum(after.delta, seen.finest * delta), seen.coarsest * delta)
+        alpha = torch.where(finer == after.delta, after.alpha, finer * half / 2)
+        return torch.where(there.isnan(), move[0], there)[None], after._replace(delta=finer, alpha=alpha)
+
     def _combine(self, move: Tensor, seen: Tensor) -> Tensor:
         """The least-squares solution of (8): for each axis the mean over the slices that saw something along it.
 
@@ -463,6 +499,7 @@ class Engine:
             "isotropic": self.isotropic,
             "axes": self.axes.state_dict(),
             "search": None if self.search is None else self.search.state_dict(),
+            "recent": None if self.recent is None else self.recent.state_dict(),
             "recall": None if self.recall is None else self.recall.state_dict(),
             "table": self.table.state_dict(),
             "generator": self.generator.get_state(),
@@ -477,6 +514,8 @@ class Engine:
         self.axes.load_state_dict(state["axes"])
         if self.search is not None:
             self.search.load_state_dict(state["search"])
+        if self.recent is not None:
+            self.recent.load_state_dict(state["recent"])
         if self.recall is not None:
             self.recall.load_state_dict(state["recall"])
         self.table.load_state_dict(state["table"])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 _POOL = 4  # candidates kept
+_CAUTION = 2.0  # standard errors added to a mean before it is compared
 _MATURE = 3  # evaluations after which a candidate may be returned before less tried ones
 
 
@@ -24,9 +25,9 @@ class BestSeen:
         self.x: Array | None = None
         self.fun = math.inf
 
-    def nominate(self, x: Array, value: float, *, chosen: bool) -> None:
+    def nominate(self, x: Array, value: float, *, chosen: bool, weight: float = 1.0) -> None:
         """Hear of an evaluated point; `chosen` says that it was picked for its value."""
-        del chosen
+        del chosen, weight
         if value < self.fun:
             self.x, self.fun = x.copy(), float(value)
 
@@ -58,29 +59,30 @@ class FairPool:
 
     def __init__(self) -> None:
         self.points: list[Array] = []
-        self.counts: list[int] = []
+        self.counts: list[float] = []
         self.means: list[float] = []
         self.squares = 0.0  # sum of squared deviations from their own means, of all candidates there ever were
         self.freedom = 0
 
-    def nominate(self, x: Array, value: float, *, chosen: bool) -> None:
+    def nominate(self, x: Array, value: float, *, chosen: bool, weight: float = 1.0) -> None:
         """Add a candidate; the value counts only if it was not the reason for the choice."""
         fair = not chosen and math.isfinite(value)
         for index, point in enumerate(self.points):
             if np.array_equal(point, x):
                 if fair:
-                    self._add(index, value)
+                    self._add(index, value, weight)
                 return
         if math.isfinite(value):
             self.points.append(x.copy())
-            self.counts.append(int(fair))
+            self.counts.append(weight if fair else 0.0)
             self.means.append(float(value) if fair else 0.0)
 
-    def _add(self, index: int, value: float) -> None:
-        self.counts[index] += 1
+    def _add(self, index: int, value: float, weight: float = 1.0) -> None:
+        known = self.counts[index] > 0
+        self.counts[index] += weight
         shift = value - self.means[index]
-        self.means[index] += shift / self.counts[index]
-        if self.counts[index] > 1:
+        self.means[index] += shift * weight / self.counts[index]
+        if known and weight == 1.0:
             self.squares += shift * (value - self.means[index])
             self.freedom += 1
 
@@ -95,7 +97,7 @@ class FairPool:
                 self._add(index, float(value))
             else:
                 self.means[index], self.counts[index] = math.inf, max(self.counts[index], 1)
-        order = sorted(range(len(self.points)), key=lambda i: (self.counts[i] == 0, self.means[i]))[:_POOL]
+        order = sorted(range(len(self.points)), key=lambda i: (self.counts[i] == 0, self._cautious(i)))[:_POOL]
         order = [i for i in order if self.means[i] < math.inf]
         self.points = [self.points[i] for i in order]
         self.counts, self.means = [self.counts[i] for i in order], [self.means[i] for i in order]
@@ -105,14 +107,18 @@ class FairPool:
         """Standard deviation of one evaluation; NaN before anything was evaluated twice."""
         return math.sqrt(max(self.squares, 0.0) / self.freedom) if self.freedom else math.nan
 
+    def _cautious(self, index: int) -> float:
+        """Mean plus some standard errors."""
+        std = self.std if self.freedom else 0.0
+        return self.means[index] + _CAUTION * std / math.sqrt(max(self.counts[index], 1.0))
+
     def _winner(self) -> int | None:
         """The lowest upper estimate, mean + one standard error, among the candidates that were asked often enough."""
         most = max(self.counts, default=0)
         if most == 0:
             return None
-        std = self.std if self.freedom else 0.0
         able = [i for i, count in enumerate(self.counts) if count >= min(_MATURE, most)]
-        return min(able, key=lambda i: self.means[i] + std / math.sqrt(self.counts[i]))
+        return min(able, key=self._cautious)
 
     @property
     def x(self) -> Array | None:

@@ -61,9 +61,11 @@ class Optimizer:
         self.settings = settings = Settings.parse(options)
         start = parse_start(x0)
         self.num_starts, self.dim = start.shape
-        self._space = Space(start, settings.bounds)
-        self._rules = settings.stopping.with_defaults(self.dim)
         self.policy: Policy = settings.load_policy()
+        faithful = not self.policy.config.act_first
+        rules = settings.engine.resolved(faithful=faithful, noisy=settings.noisy, dim=self.dim)
+        self._space = Space(start, settings.bounds, fold=rules.at_bounds == "fold")
+        self._rules = settings.stopping.with_defaults(self.dim)
         seed = settings.seed_number()
         theta, slices = self._space.inward(start), settings.slices_for(self._space.dim)
         generator = torch.Generator().manual_seed(seed)
@@ -110,8 +112,9 @@ class Optimizer:
         budget = math.inf if self._rules.maxfev is None else self._rules.maxfev / (2 * self.num_starts)
         for num_points in (wanted, wanted // 2, wanted // 4, 1):
             scattered = self._space.bounded and self._space.dim <= 2 and self.settings.probe != "ladder"
-            plan = plan_scatter if scattered else plan_probe
-            probe = plan(self._space, theta, max(num_points, 1))
+            count, n = max(num_points, 1), self.policy.grid_size
+            space = self._space
+            probe = plan_scatter(space, theta, count, n) if scattered else plan_probe(space, theta, count)
             if probe.points.shape[1] <= budget:
                 return probe
         return None
@@ -294,12 +297,12 @@ class Optimizer:
         fleet.answer(self._questions, values[total:])
         for position, start in enumerate(active):
             first = position * size
-            if fleet.noisy:  # where a rover stands was chosen before its value was known
-                middle = first + self._engine.middle
-                fleet.incumbents[start].nominate(row(middle), float(values[middle]), chosen=False)
-            fleet.nominate(start, values[first : first + size], first, row)
+            if self._engine.recent is None:
+                fleet.nominate(start, values[first : first + size], first, row)
         theta = self._engine.theta[view.active].clone()
+        middles = self._engine.middle
         step = self._engine.round(torch.from_numpy(values[:total]).view(len(active), len(view.pairs), -1))
+        model = self._engine.model
         fleet.record(
             active,
             self.nfev,
@@ -311,6 +314,12 @@ class Optimizer:
             frame=step.frame,
         )
         for position, start in enumerate(active):
+            if fleet.noisy:  # where a rover stands was chosen before its value was known
+                middle = position * size + middles
+                value, weight = float(values[middle]), 1.0
+                if model is not None:
+                    value, weight = float(model.value[position]), max(float(model.weight[position]) / 6, 1.0)
+                fleet.incumbents[start].nominate(row(middle), value, chosen=False, weight=weight)
             if bool(step.blind[position]):
                 fleet.lose(start, self._space.outward(theta[position : position + 1])[0])
             else:

@@ -17,11 +17,14 @@ from torch import Tensor
 
 from rover.optimize.space import Space
 
-BOX_RADIUS = 0.25
-"""Half-window of the first grid in a box, and first step size, in box widths."""
 _STEP = 0.5  # decades between two levels
 _PAIRS = 6  # of opposite directions on a level, for d > 2, where the budget allows
 _PATIENCE = 3  # levels without an improvement after which a walk outwards ends: beyond a barrier lies another basin
+
+
+def box_radius(grid_size: int) -> float:
+    """Half-window of the first grid in a box, and first step size, in box widths: larger where more points fill it."""
+    return max(0.0115 * (grid_size - 1), 0.08)
 
 
 class Probe(NamedTuple):
@@ -43,11 +46,11 @@ class Choice(NamedTuple):
     step: Tensor  # (S,) first step sizes
 
 
-def plan_scatter(space: Space, theta: Tensor, num_points: int) -> Probe:
+def plan_scatter(space: Space, theta: Tensor, num_points: int, grid_size: int) -> Probe:
     """The starts ``(S, d)`` themselves and `num_points` - 1 samples all over the unit box, the same for each start."""
     scatter = low_discrepancy(num_points - 1, space.dim).expand(len(theta), -1, -1)
     nothing = torch.empty(0, dtype=torch.float64)
-    return Probe(torch.cat([theta[:, None], scatter], 1), nothing, 0, BOX_RADIUS)
+    return Probe(torch.cat([theta[:, None], scatter], 1), nothing, 0, box_radius(grid_size))
 
 
 def plan_probe(space: Space, theta: Tensor, num_points: int) -> Probe:

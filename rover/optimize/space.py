@@ -1,9 +1,13 @@
 """The coordinates a rover works in, and how its grids stay proper grids beside a bound.
 
 Where an axis has both bounds the rover sees ``(x - lower) / (upper - lower)``, so that scaling a problem together with
-its box changes nothing; elsewhere it sees x itself. A grid that would stick out of the box is moved inside, never
-squashed onto it: a squashed grid shows slopes and curvatures that are not there. Axes whose bounds coincide are left
-out.
+its box changes nothing; elsewhere it sees x itself. Axes whose bounds coincide are left out.
+
+A grid is never squashed onto a bound: that would show slopes and curvatures that are not there. Coordinates may be
+*folded*: mirrored at the walls, so that a grid can stick out of the box and still be a grid of values from inside, and
+parabolic within a margin of each wall, so that a minimum on a wall, towards which f falls straight, becomes the bottom
+of a bowl (compare the bound handling of CMA-ES by Hansen, 2009). Without folding, a grid that would stick out is shrunk
+and moved inside.
 """
 
 from __future__ import annotations
@@ -15,6 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+MARGIN = 0.05
+"""Box widths from a wall within which folded coordinates are parabolic."""
+
 
 class Space:
     """The map between the user's x, ``(N, d)`` NumPy, and the rover's u, ``(N, dim)`` torch float64.
@@ -24,10 +31,11 @@ class Space:
         lower, upper: ``(dim,)``, limits in u; infinite where there are none.
         bounded: whether every axis has two finite limits (then u runs over the unit box).
         limited: whether any axis has a finite limit.
+        fold: whether coordinates are folded; `lower` and `upper` are then the mirrors, a margin outside of the box.
         width: ``(dim,)``, length of one unit of u in x.
     """
 
-    def __init__(self, x0: NDArray[Any], bounds: Any = None) -> None:
+    def __init__(self, x0: NDArray[Any], bounds: Any = None, *, fold: bool = False) -> None:
         num_axes = x0.shape[-1]
         low, high = parse_bounds(bounds, num_axes)
         outside = (x0 < low) | (x0 > high)
@@ -57,15 +65,21 @@ class Space:
         self.limited = bool((np.isfinite(low) | np.isfinite(high)).any())
         self.lower = torch.from_numpy(np.where(finite, 0.0, low))
         self.upper = torch.from_numpy(np.where(finite, 1.0, high))
+        self.fold = fold and self.limited
+        self._margin = torch.from_numpy(np.where(finite, MARGIN, MARGIN * (1 + np.minimum(abs(low), abs(high)))))
+        self._walls = self.lower, self.upper
+        if self.fold:
+            self.lower, self.upper = self.lower - self._margin, self.upper + self._margin
         self.width = torch.from_numpy(self._width.copy())
 
     def inward(self, x: NDArray[Any]) -> Tensor:
         """Points x ``(N, d)`` -> u ``(N, dim)``."""
-        return torch.from_numpy((x[:, self._free] - self._origin) / self._width)
+        u = torch.from_numpy((x[:, self._free] - self._origin) / self._width)
+        return self._unfolded(u) if self.fold else u
 
     def outward(self, u: Tensor) -> NDArray[Any]:
         """Points u ``(N, dim)`` -> x ``(N, d)``, inside the bounds to the last bit."""
-        x = self._origin + u.numpy() * self._width
+        x = self._origin + (self._folded(u) if self.fold else u).numpy() * self._width
         if self.dim < len(self._free):
             full = np.tile(self._fixed, (len(x), 1))
             full[:, self._free] = x
@@ -73,6 +87,31 @@ class Space:
         if self.limited:  # only rounding can have led out
             np.clip(x, self._low, self._high, out=x)
         return x
+
+    def _folded(self, u: Tensor) -> Tensor:
+        """Mirrored at both walls as often as needed, and parabolic within a margin of each."""
+        (low, high), margin = self._walls, self._margin
+        u = self._mirrored(u)
+        above, below = u - self.lower, self.upper - u
+        x = torch.where(above < 2 * margin, low + above.square() / (4 * margin), u)
+        return torch.where(below < 2 * margin, high - below.square() / (4 * margin), x)
+
+    def _mirrored(self, u: Tensor) -> Tensor:
+        """Between the walls, each of which is a mirror."""
+        low, high = self.lower, self.upper
+        period = torch.where(high - low < float("inf"), high - low, 1.0)
+        both = low + period - ((u - low).remainder(2 * period) - period).abs()
+        above, below = low + (u - low).abs(), high - (high - u).abs()
+        one = torch.where(low.isfinite(), above, torch.where(high.isfinite(), below, u))
+        mirrored = torch.where(high - low < float("inf"), both, one)
+        return torch.where((u >= low) & (u <= high), u, mirrored)  # to the last bit
+
+    def _unfolded(self, x: Tensor) -> Tensor:
+        """The inverse of :meth:`_folded` between the walls."""
+        (low, high), margin = self._walls, self._margin
+        above, below = x - low, high - x
+        u = torch.where(above < margin, low - margin + 2 * (margin * above).sqrt(), x)
+        return torch.where(below < margin, high + margin - 2 * (margin * below).sqrt(), u)
 
     def vectors_outward(self, v: Tensor) -> NDArray[Any]:
         """Differences of u ``(N, dim)`` -> differences of x ``(N, d)``."""
@@ -82,7 +121,7 @@ class Space:
 
     def reflect(self, u: Tensor) -> Tensor:
         """Mirror points that stick out back into the box (scattered samples only: a grid is moved as a whole)."""
-        if not self.limited:
+        if not self.limited or self.fold:
             return u
         low, high = self.lower, self.upper
         u = torch.where(u < low, 2 * low - u, u)
@@ -90,7 +129,9 @@ class Space:
         return torch.minimum(torch.maximum(u, low), high)
 
     def clamp(self, u: Tensor) -> Tensor:
-        """The nearest position inside the box."""
+        """The nearest position inside the box, or in folded coordinates the same place between the walls."""
+        if self.fold:
+            return self._mirrored(u)
         return torch.minimum(torch.maximum(u, self.lower), self.upper) if self.limited else u
 
     def fit_window(
@@ -98,7 +139,7 @@ class Space:
     ) -> tuple[Tensor, Tensor]:
         """Shrink windows that stick out of the box by up to `finest`, and move inside what still sticks out.
 
-        A window that is larger than the box shrinks as far as it must.
+        A window that is larger than the box shrinks as far as it must. In folded coordinates that is all that happens.
 
         Args:
             center: ``(m, A, 2)``, where the grids of A rovers would stand.
@@ -115,11 +156,19 @@ class Space:
             return center, delta
         low, high = self.lower[pairs][:, None], self.upper[pairs][:, None]
         unit = (grid_size - 1) / 2 * frame.abs().sum(-1)  # (m, A, 2): half a window with a delta of one
-        room = torch.minimum(center - low, high - center)
-        delta = torch.minimum(delta, torch.maximum((room / unit).amin(-1), finest * delta))
+        if not self.fold:
+            room = torch.minimum(center - low, high - center)
+            delta = torch.minimum(delta, torch.maximum((room / unit).amin(-1), finest * delta))
         delta = torch.minimum(delta, ((high - low) / (2 * unit)).amin(-1))
+        if self.fold:
+            return center, delta
         reach = delta[..., None] * unit
         return torch.maximum(torch.minimum(center, high - reach), low + reach), delta
+
+    def narrow(self, delta: Tensor, frame: Tensor, grid_size: int, radius: float) -> Tensor:
+        """Resolutions ``(..., A)`` so fine that windows with frames ``(..., A, 2, 2)`` reach no farther than `radius`."""
+        unit = (grid_size - 1) / 2 * frame.abs().sum(-1)
+        return torch.minimum(delta, (radius / unit).amin(-1)) if self.bounded else delta
 
 
 def parse_bounds(bounds: Any, num_axes: int) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -120,9 +120,11 @@ def test_one_variable_has_the_rule_too(policy: Policy) -> None:
 
 def test_the_faithful_policy_has_none_of_the_rules() -> None:
     paper = EngineRules().resolved(faithful=True, noisy=False, dim=2)
-    assert paper == EngineRules(anchor="none", at_bounds="move", combine="mean", inherit=False, recall=False)
+    assert paper == EngineRules(
+        anchor="none", at_bounds="move", combine="mean", inherit=False, recall=False, focus=False
+    )
     ours = EngineRules().resolved(faithful=False, noisy=False, dim=2)
-    assert (ours.anchor, ours.at_bounds) == ("best", "shrink")
+    assert (ours.anchor, ours.at_bounds) == ("best", "fold")
     assert EngineRules().resolved(faithful=False, noisy=True, dim=2).anchor == "none"
     asked = EngineRules(anchor="best", at_bounds="squash").resolved(faithful=True, noisy=True, dim=2)
     assert (asked.anchor, asked.at_bounds) == ("best", "squash")
@@ -196,7 +198,7 @@ def test_directions_are_spread(dim: int) -> None:
 
 def test_a_start_without_a_finite_value_begins_where_there_is_one() -> None:
     space = Space(np.array([[0.5, 0.5]]), BOX)
-    probe = plan_scatter(space, torch.full((1, 2), 0.5, dtype=torch.float64), 25)
+    probe = plan_scatter(space, torch.full((1, 2), 0.5, dtype=torch.float64), 25, 5)
     values = torch.full((1, 25), float("nan"), dtype=torch.float64)
     values[0, 9] = 3.0
     assert torch.equal(choose(probe, values).theta[0], probe.points[0, 9])
@@ -217,7 +219,13 @@ def centers(opt: rover.Optimizer, rounds: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_rover_that_has_lost_its_way_goes_back(policy: Policy) -> None:
-    options = {"policy": Driver(policy, (1.0, 0.0)), "initial_step": 5.0, "initial_resolution": 1.0, "anchor": "none"}
+    options = {
+        "policy": Driver(policy, (1.0, 0.0)),
+        "initial_step": 5.0,
+        "initial_resolution": 1.0,
+        "anchor": "none",
+        "focus": False,
+    }
     places, deltas = centers(rover.Optimizer([0.0, 0.0], **options), 9)
     assert places[:7, 0] == pytest.approx(np.arange(7) * 5.0)  # six rounds without anything better
     assert places[7] == pytest.approx([1.0, 1.0]) and deltas[7] == pytest.approx(0.5)
@@ -228,7 +236,13 @@ def test_a_rover_that_has_lost_its_way_goes_back(policy: Policy) -> None:
 
 
 def test_a_rover_that_still_sees_its_best_point_stays(policy: Policy) -> None:
-    options = {"policy": Driver(policy, (1.0, 0.0)), "initial_step": 1e-3, "initial_resolution": 1.0, "anchor": "none"}
+    options = {
+        "policy": Driver(policy, (1.0, 0.0)),
+        "initial_step": 1e-3,
+        "initial_resolution": 1.0,
+        "anchor": "none",
+        "focus": False,
+    }
     places, deltas = centers(rover.Optimizer([0.0, 0.0], **options), 20)
     assert np.allclose(np.diff(places[:, 0]), 1e-3) and (abs(deltas - 1.0) < 1e-9).all()
 
@@ -236,7 +250,13 @@ def test_a_rover_that_still_sees_its_best_point_stays(policy: Policy) -> None:
 def test_a_recall_is_in_the_units_of_x(policy: Policy) -> None:
     driver, box = Driver(policy, (1.0, 0.0)), [(-8.0, 92.0), (-8.0, 2.0)]
     opt = rover.Optimizer(
-        [0.0, 0.0], bounds=box, policy=driver, initial_step=7.0, initial_resolution=0.5, anchor="none"
+        [0.0, 0.0],
+        bounds=box,
+        policy=driver,
+        initial_step=7.0,
+        initial_resolution=0.5,
+        anchor="none",
+        focus=False,
     )
     places, deltas = centers(opt, 9)
     assert places[7] == pytest.approx([1.0, 1.0]) and deltas[7] == pytest.approx(0.25)
