@@ -1,7 +1,7 @@
 """The first round when nobody has said how large a step is: samples on many scales at once.
 
 In a box of one or two variables: samples scattered evenly over it. The rover begins at the best of them, with a window
-of half the box's width. Without bounds: a few points on each level of a geometric ladder of radii, 1e-9 to 1e9, around
+of a third to a sixth of the box's width. Without bounds: a few points on each level of a geometric ladder of radii, 1e-9 to 1e9, around
 the start. In a box of more variables both: a ladder from half the box down to 1e-6 of it, and scattered samples. From
 the values (compared with each other only, so that a f + b changes nothing) follow the start, and a first grid whose
 window is as large as the scale on which the surface was seen to fall.
