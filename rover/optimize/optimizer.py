@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rover.optimize.engine import Engine
 from rover.optimize.fleet import Fleet, Row
-from rover.optimize.probe import Probe, choose, plan_probe, plan_scatter, spread_directions
+from rover.optimize.probe import SCATTER, Probe, choose, plan_probe, plan_scatter, spread_directions
 from rover.optimize.restarts import Restarts
 from rover.optimize.result import RoverResult
 from rover.optimize.settings import Settings, parse_start, parse_values
@@ -108,12 +108,12 @@ class Optimizer:
 
     def _affordable_probe(self, theta: Tensor) -> Probe | None:
         """A probing round that leaves at least half of the evaluations for walking, or None."""
-        wanted = self._engine.points_a_slice
+        space, n = self._space, self.policy.grid_size
+        scattered = space.bounded and space.dim <= 2 and self.settings.probe != "ladder"
+        wanted = max(self._engine.points_a_slice, SCATTER) if scattered else self._engine.points_a_slice
         budget = math.inf if self._rules.maxfev is None else self._rules.maxfev / (2 * self.num_starts)
         for num_points in (wanted, wanted // 2, wanted // 4, 1):
-            scattered = self._space.bounded and self._space.dim <= 2 and self.settings.probe != "ladder"
-            count, n = max(num_points, 1), self.policy.grid_size
-            space = self._space
+            count = max(num_points, 1)
             probe = plan_scatter(space, theta, count, n) if scattered else plan_probe(space, theta, count)
             if probe.points.shape[1] <= budget:
                 return probe

@@ -1,10 +1,10 @@
 """The first round when nobody has said how large a step is: samples on many scales at once.
 
 In a box of one or two variables: samples scattered evenly over it. The rover begins at the best of them, with a window
-of a third to a sixth of the box's width. Without bounds: a few points on each level of a geometric ladder of radii, 1e-9 to 1e9, around
-the start. In a box of more variables both: a ladder from half the box down to 1e-6 of it, and scattered samples. From
-the values (compared with each other only, so that a f + b changes nothing) follow the start, and a first grid whose
-window is as large as the scale on which the surface was seen to fall.
+of a third to a sixth of the box's width. Without bounds: a few points on each level of a geometric ladder of radii, 1e-9
+to 1e9, around the start. In a box of more variables both: a ladder from half the box down to 1e-6 of it, and scattered
+samples. From the values (compared with each other only, so that a f + b changes nothing) follow the start, and a first
+grid whose window is as large as the scale on which the surface was seen to fall.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from rover.optimize.space import Space
 _STEP = 0.5  # decades between two levels
 _PAIRS = 6  # of opposite directions on a level, for d > 2, where the budget allows
 _PATIENCE = 3  # levels without an improvement after which a walk outwards ends: beyond a barrier lies another basin
+
+
+SCATTER = 75
+"""Least number of samples of the first round in a box of one or two variables, where the budget allows."""
 
 
 def box_radius(grid_size: int) -> float:

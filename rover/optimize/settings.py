@@ -43,7 +43,8 @@ class Settings:
         memory_limit: bytes of points handed to a batched objective in one call; larger rounds come in pieces.
         stopping: `maxiter`, `maxfev`, `xatol`, `fatol`, `ftarget`, `maxtime`, see
             :class:`rover.optimize.stopping.StoppingRules`.
-        engine: `anchor`, `at_bounds`, `combine`, `inherit`, `recall` and `focus`, see :class:`rover.optimize.engine.EngineRules`.
+        engine: `anchor`, `at_bounds`, `combine`, `inherit`, `recall` and `focus`, see
+            :class:`rover.optimize.engine.EngineRules`.
     """
 
     bounds: Any = None

@@ -371,7 +371,7 @@ def test_any_values_leave_the_points_finite_and_inside(policy: Policy, values: l
             break
         points = opt.ask()
         assert np.isfinite(points).all() and (abs(points) <= 5).all()
-        opt.tell(points, np.roll(values, index)[: len(points)])
+        opt.tell(points, np.resize(np.roll(values, index), len(points)))
     result = opt.result
     finite = [v for v in values if math.isfinite(v)]
     assert result.fun == min(finite) if finite else math.isnan(result.fun)
