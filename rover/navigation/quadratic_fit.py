@@ -23,10 +23,22 @@ class QuadraticFit(NamedTuple):
     explained: Tensor  # (...,) share of the grid's variance that the fit explains, in [0, 1]; 0 for a flat grid
 
 
+def quadratic_basis(u: Tensor, v: Tensor) -> Tensor:
+    """What the coefficients of :func:`slope_and_curvature` multiply: ``(...,)`` twice -> ``(..., 6)``."""
+    return torch.stack([torch.ones_like(u), u, v, u * u / 2, u * v, v * v / 2], -1)
+
+
+def slope_and_curvature(coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Coefficients ``(..., 6)`` -> the constant ``(...,)``, the gradient ``(..., 2)`` and the Hessian ``(..., 2, 2)``."""
+    constant, a, b, aa, ab, bb = coefficients.unbind(-1)
+    hessian = torch.stack([torch.stack([aa, ab], -1), torch.stack([ab, bb], -1)], -2)
+    return constant, torch.stack([a, b], -1), hessian
+
+
 @lru_cache(maxsize=32)
 def _basis(grid_size: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     u, v = (grid_offsets(grid_size, device) * (2 / (grid_size - 1))).unbind(-1)
-    basis = torch.stack([torch.ones_like(u), u, v, u * u / 2, u * v, v * v / 2], -1)  # (n * n, 6)
+    basis = quadratic_basis(u, v)  # (n * n, 6)
     return basis.to(dtype), torch.linalg.pinv(basis).to(dtype)
 
 
@@ -38,9 +50,7 @@ def fit_quadratic(grid: Tensor) -> QuadraticFit:
     residual = flat - coefficients @ basis.mT
     spread = (flat - flat.mean(-1, keepdim=True)).square().sum(-1)
     explained = torch.where(spread > 0, 1 - residual.square().sum(-1) / spread.clamp(min=1e-30), 0.0).clamp(0, 1)
-    constant, a, b, aa, ab, bb = coefficients.unbind(-1)
-    hessian = torch.stack([torch.stack([aa, ab], -1), torch.stack([ab, bb], -1)], -2)
-    return QuadraticFit(constant, torch.stack([a, b], -1), hessian, explained)
+    return QuadraticFit(*slope_and_curvature(coefficients), explained)
 
 
 def solve_2x2(matrix: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:

@@ -127,8 +127,15 @@ class FirstOf:
         self.fun = fun
 
     def __call__(self, *args: Any) -> Any:
-        """The value without the gradient."""
-        return self.fun(*args)[0]
+        """The value without the gradient.
+
+        Raises:
+            ValueError: if the function does not return a pair.
+        """
+        pair = self.fun(*args)
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"with `jac=True`, `fun` must return (value, gradient), got {type(pair).__name__}")
+        return pair[0]
 
 
 def _warn_of_derivatives(jac: Any, hess: Any, hessp: Any) -> None:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rover.navigation.quadratic_fit import quadratic_basis, slope_and_curvature
+
 ROUNDS = 10
 """How many grids are kept."""
 _INNER, _OUTER = 1.0, 1.5  # half-windows: points count in full up to the first, no more from the second on
@@ -52,16 +54,15 @@ class Recent:
         weight = ((_OUTER - u.abs().amax(-1)) / (_OUTER - _INNER)).clamp(0, 1)
         weight = torch.where(values.isfinite(), weight, 0.0)
         x, y = u.clamp(-_OUTER, _OUTER).unbind(-1)
-        basis = torch.stack([torch.ones_like(x), x, y, x * x / 2, x * y, y * y / 2], -1)  # (A, N, 6)
+        basis = quadratic_basis(x, y)  # (A, N, 6)
         weighted = basis * weight[..., None]
         # About a level: values may be large numbers that differ little.
         level = (weight * values.nan_to_num(0, 0, 0)).sum(-1) / weight.sum(-1).clamp(min=1)
         height = torch.where(weight > 0, values - level[:, None], 0.0)
         ridge = 1e-9 * torch.eye(6, dtype=x.dtype)
         fit = torch.linalg.solve_ex(weighted.mT @ basis + ridge, weighted.mT @ height[..., None])[0][..., 0]
-        constant, a, b, aa, ab, bb = fit.unbind(-1)
-        hessian = torch.stack([torch.stack([aa, ab], -1), torch.stack([ab, bb], -1)], -2)
-        return Model(level + constant, torch.stack([a, b], -1), hessian, weight.sum(-1))
+        constant, gradient, hessian = slope_and_curvature(fit)
+        return Model(level + constant, gradient, hessian, weight.sum(-1))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors."""

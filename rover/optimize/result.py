@@ -23,7 +23,7 @@ class RoverResult(OptimizeResult):
             stands at the start and its direction leads to the best sample.
         starts: a list with x, fun, success, status, message and trajectory of every rover.
         fun_std, fun_stderr, fun_evaluations: with ``noisy=True``: standard deviation of one evaluation, standard error
-            of `fun`, number of values behind it.
+            of `fun`, number of evaluations that it is worth (not whole where a model of many values stands behind it).
     """
 
     def plot(self, fun: Any = None, **options: Any) -> Any:

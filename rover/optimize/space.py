@@ -123,10 +123,7 @@ class Space:
         """Mirror points that stick out back into the box (scattered samples only: a grid is moved as a whole)."""
         if not self.limited or self.fold:
             return u
-        low, high = self.lower, self.upper
-        u = torch.where(u < low, 2 * low - u, u)
-        u = torch.where(u > high, 2 * high - u, u)
-        return torch.minimum(torch.maximum(u, low), high)
+        return self._mirrored(u)
 
     def clamp(self, u: Tensor) -> Tensor:
         """The nearest position inside the box, or in folded coordinates the same place between the walls."""

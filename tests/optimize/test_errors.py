@@ -335,8 +335,13 @@ JUNK = st.one_of(
 NAMES = st.sampled_from(
     ["x0", "bounds", "maxiter", "maxfev", "xatol", "fatol", "ftarget", "maxtime", "initial_step", "initial_resolution",
      "probe", "restarts", "noisy", "slices", "seed", "grid_size", "memory_limit", "anchor", "at_bounds", "combine",
-     "inherit", "recall", "workers", "batched", "callback", "constraints", "policy", "tol", "jac"]
+     "inherit", "recall", "focus", "workers", "batched", "callback", "constraints", "policy", "tol", "jac"]
 )  # fmt: skip
+
+
+def test_jac_promises_a_pair(policy: Policy) -> None:
+    with pytest.warns(RuntimeWarning, match="Method rover does not use"), pytest.raises(ValueError, match="`jac=True`"):
+        rover.minimize(bowl, [3.0, 3.0], policy=policy, jac=True, maxiter=1)
 
 
 @pytest.mark.filterwarnings("ignore:Method rover does not use")
