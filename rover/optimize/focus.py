@@ -6,6 +6,10 @@ measured in two ways, in half-windows: by how far the centre, where the last rou
 round's model, and by how far what the model leaves unexplained could displace it. The next window is a few times as
 large as the greater of the two. Newton's method in all but name: the error is squared in a round.
 
+Where no quadratic is exact, at a kink for one, a best point with points all around is a bracket, and the next window is at
+most half as large. A policy has seen smooth surfaces only, and would keep its window. Not where the grid shows more basins than
+its points can tell apart: the policy may know better which way the lowest is.
+
 Under noise the same halving is too bold: a grid on which f varies less than the noise shows nothing, and all later rounds
 are wasted. There the window is kept so large that the signal in the last grids stands out from the noise, and the rover
 goes where a model of all of them is least (:mod:`rover.optimize.recent`).
@@ -17,7 +21,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
+from rover.navigation.grid import grid_offsets
 from rover.navigation.quadratic_fit import fit_quadratic, solve_2x2, symmetric_eigen
 from rover.optimize.recent import Model
 
@@ -26,7 +32,9 @@ MARGIN = 2.0
 FINEST = 2.0**-10
 """The smallest next window, in windows."""
 COARSEST = 0.5
-"""A next window of this size, or larger, is left to the policy: that is what it can reach by itself."""
+"""A model that would make the next window larger than this is not believed; a bracket makes it as large as this."""
+POINTS_A_BASIN = 16
+"""A grid with fewer points for each of its local minima may not show the lowest of them: there is no bracket."""
 SIGNAL = 1.0
 """Under noise: ratio of the variances of f and of the noise for which the window aims, a grid's worth of points taken."""
 BLANK = 0.1
@@ -53,7 +61,8 @@ def focus(values: Tensor, grid_size: int) -> Focus:
     sure = inside & (window < COARSEST)
     window = window.clamp(min=FINEST)
     move = torch.where(sure[:, None], offset, float("nan"))
-    return Focus(move, torch.where(sure, window, 0.0), torch.where(sure, window, float("inf")))
+    otherwise = torch.where(_bracketed(values, grid_size), COARSEST, float("inf"))
+    return Focus(move, torch.where(sure, window, 0.0), torch.where(sure, window, otherwise))
 
 
 def focus_noisy(values: Tensor, grid_size: int, model: Model) -> Focus:
@@ -76,6 +85,14 @@ def focus_noisy(values: Tensor, grid_size: int, model: Model) -> Focus:
         torch.where(seen, finest, 0.0),
         torch.where(seen, coarsest, float("inf")),
     )
+
+
+def _bracketed(values: Tensor, grid_size: int) -> Tensor:
+    """Whether the best points of grids ``(A, n * n)`` have points all around, and the grids enough points for their basins."""
+    square = torch.where(values.isfinite(), values, float("inf")).unflatten(-1, (grid_size, grid_size))
+    basins = (square == -max_pool2d(-square, 3, stride=1, padding=1)).sum((-1, -2))
+    best = grid_offsets(grid_size)[square.flatten(-2).argmin(-1)]
+    return (best.abs() < grid_size // 2).all(-1) & (basins <= max(grid_size**2 / POINTS_A_BASIN, 2))
 
 
 def _minimiser(gradient: Tensor, hessian: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,7 +22,7 @@ _PAIRS = 6  # of opposite directions on a level, for d > 2, where the budget all
 _PATIENCE = 3  # levels without an improvement after which a walk outwards ends: beyond a barrier lies another basin
 
 
-SCATTER = 75
+SCATTER = 50
 """Least number of samples of the first round in a box of one or two variables, where the budget allows."""
 
 

@@ -43,6 +43,33 @@ def test_everything_else_is_left_to_the_policy(f) -> None:
     assert seen.move.isnan().all() and seen.finest == 0 and seen.coarsest == float("inf")
 
 
+@pytest.mark.parametrize(
+    ("f", "bracket"),
+    [
+        (lambda x, y: (x - 0.4).abs() + 3 * (y + 0.3).abs(), True),
+        (lambda x, y: (x - 2).abs() + 3 * (y + 0.3).abs(), False),  # the best point is on the rim
+        (lambda x, y: (x.abs() + y.abs() + (7 * x).cos() * (5 * y).cos()), False),  # more basins than seven by seven can tell
+    ],
+)  # fmt: skip
+def test_a_bracket_halves_the_window(f, bracket: bool) -> None:
+    seen = focus(grid_of(f), 7)
+    assert seen.move.isnan().all() and seen.finest == 0
+    assert seen.coarsest == (COARSEST if bracket else float("inf"))
+
+
+def test_kinks_are_no_obstacle() -> None:
+    rng, gaps = np.random.default_rng(3), []
+    for _ in range(20):
+        slope, offset = rng.normal(size=(5, 2)), rng.uniform(0.2, 1, 5)
+
+        def kinked(x: np.ndarray, slope=slope, offset=offset) -> np.ndarray:
+            return np.abs(x @ slope.T).sum(-1) + np.maximum(x @ slope.T - offset, 0).sum(-1)
+
+        x0 = rng.uniform(-1, 1, 2)
+        gaps.append(rover.minimize(kinked, x0, bounds=[(-1.2, 1)] * 2, batched=True, policy="grid3", maxfev=500).fun)
+    assert max(gaps) < 1e-6  # without brackets up to 1e-3
+
+
 def test_the_error_of_the_model_limits_the_zoom() -> None:
     for half in (0.3, 0.1, 0.03):  # a cubic term of relative size `half`: what is unexplained falls with the window
         seen = focus(grid_of(lambda x, y: x**2 + y**2 + x**2 * y, half=half), 7)
