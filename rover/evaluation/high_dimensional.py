@@ -119,7 +119,7 @@ def run_slices(
         strategy, k, l: see :func:`make_strategy`.
         policy: a name or a path.
         initial_step, initial_resolution: in units of x; None: ``minimize`` finds them.
-        combine, inherit: rules of :class:`rover.optimize.engine.EngineRules`; None: the policy's own.
+        combine, inherit: rules of :class:`rover.optimize.rules.EngineRules`; None: the policy's own.
         **limits: ``max_evaluations``, ``noisy``, ``bounded``.
     """
     if not isinstance(problem, ProblemSet):

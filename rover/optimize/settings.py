@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rover.optimize.engine import EngineRules
+from rover.optimize.rules import EngineRules
 from rover.optimize.slices import check_fit, default_slices
 from rover.optimize.stopping import StoppingRules, number, whole_number
 from rover.policy import Policy, load
@@ -44,7 +44,7 @@ class Settings:
         stopping: `maxiter`, `maxfev`, `xatol`, `fatol`, `ftarget`, `maxtime`, see
             :class:`rover.optimize.stopping.StoppingRules`.
         engine: `anchor`, `at_bounds`, `combine`, `inherit`, `recall` and `focus`, see
-            :class:`rover.optimize.engine.EngineRules`.
+            :class:`rover.optimize.rules.EngineRules`.
     """
 
     bounds: Any = None

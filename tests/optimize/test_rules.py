@@ -12,8 +12,8 @@ from torch import Tensor
 import rover
 from rover.navigation.grid import Sight
 from rover.navigation.moves import Decision, RoverState
-from rover.optimize.engine import EngineRules
 from rover.optimize.probe import choose, low_discrepancy, plan_probe, plan_scatter, spread_directions
+from rover.optimize.rules import EngineRules
 from rover.optimize.space import Space
 from rover.policy import Policy
 
