@@ -90,7 +90,20 @@ def train(config: TrainingConfig) -> dict[str, float]:
     if trainer.is_global_zero and not rehearsal:
         write_provenance(folder, resolved_yaml(config), config.seed)
 
-    _fit(trainer, module, datamodule, resume, last)
+    try:
+        _fit(trainer, module, datamodule, resume, last)
+        return _finish(config, trainer, module, datamodule, best)
+    except Interrupted as stop:  # before the first batch or after the last
+        if stop.saved is None and last.path.is_file():
+            raise Interrupted(stop.signum, str(last.path)) from stop
+        raise
+
+
+def _finish(
+    config: TrainingConfig, trainer: pl.Trainer, module: Any, datamodule: Any, best: ModelCheckpoint
+) -> dict[str, float]:
+    """After the last batch: test and export the best weights."""
+    rehearsal = bool(config.trainer.get("fast_dev_run"))
     if best.best_model_path:
         module.load_state_dict(read_checkpoint(Path(best.best_model_path))["state_dict"])
     metrics = _scalars(trainer)

@@ -11,7 +11,9 @@ import difflib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from conf.errors import ConfigError, Interrupted, UserError, one_line
@@ -68,7 +70,8 @@ def run_command(
         if arguments.print_config:
             print(loaded.resolved, end="")
             return 0
-        run(loaded)
+        with _signals_interrupt():
+            run(loaded)
         return 0
     except UserError as error:
         if debug:
@@ -79,6 +82,29 @@ def run_command(
         return _stopped(stop.signum, stop.saved)
     except KeyboardInterrupt:
         return _stopped(signal.SIGINT, None)
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM and Ctrl-C raise :class:`Interrupted`, also before the first batch and after the last.
+
+    By default SIGTERM ends the process without a word, and Lightning turns a KeyboardInterrupt into exit code 1.
+    """
+    kept, owner = {}, os.getpid()
+
+    def interrupt(signum: int, frame: Any) -> None:
+        if os.getpid() == owner:
+            raise Interrupted(signum)
+        signal.signal(signum, signal.SIG_DFL)  # a forked process dies of it as it would have without us
+        os.kill(os.getpid(), signum)
+
+    if threading.current_thread() is threading.main_thread():
+        kept = {signum: signal.signal(signum, interrupt) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for signum, handler in kept.items():
+            signal.signal(signum, handler)
 
 
 def _stopped(signum: int, saved: str | None) -> int:

@@ -23,7 +23,7 @@ class ConfigError(UserError):
     """The YAML or the command line is wrong; the message names the key and the nearest valid one."""
 
 
-class Interrupted(Exception):  # noqa: N818  (not an error: somebody asked)
+class Interrupted(BaseException):  # noqa: N818  (not an error: somebody asked; like KeyboardInterrupt nobody swallows it)
     """Ctrl-C or SIGTERM was received and the run stopped in good order.
 
     Args:

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from datamodules.stream import derive_seed
+from datamodules.stream import HelpedLoader, derive_seed
 from rover.landscapes import MODALITIES, Prototypes, sample_prototypes
 
 # First entry of every derived seed; 0 to 3 belong to the cloning data.
@@ -98,14 +98,11 @@ class NavigationDataModule(pl.LightningDataModule):
         """This rank's endless batches, from where it left off."""
         make = partial(training_batch, self.config, self.seed, self.trainer.global_rank if self.trainer else 0)
         stream = LandscapeStream(make, self.batches_seen)
-        workers = self.config.num_workers
         # Its own generator: making workers must not draw from the global one.
-        return DataLoader(
+        return HelpedLoader(
             stream,
             batch_size=None,
-            num_workers=workers,
-            worker_init_fn=_one_thread,
-            multiprocessing_context="spawn" if workers else None,
+            num_workers=self.config.num_workers,
             generator=torch.Generator().manual_seed(0),
         )
 
@@ -147,8 +144,3 @@ class _Single(IterableDataset):
 
     def __iter__(self) -> Iterator[Prototypes]:
         yield self.batch
-
-
-def _one_thread(worker_id: int) -> None:
-    del worker_id
-    torch.set_num_threads(1)

@@ -7,7 +7,14 @@ after ``position`` batches is to start there.
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
+import os
+import signal
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,13 +82,12 @@ class BatchStream:
 
     def __iter__(self) -> Iterator[Any]:
         chunk, offset = divmod(self.start(), self.batches_per_chunk)
-        loader = DataLoader(
+        loader = HelpedLoader(
             Chunks(self.make),
             batch_size=None,
             sampler=_From(chunk),
             num_workers=self.num_workers,
             prefetch_factor=2 if self.num_workers else None,
-            worker_init_fn=_one_thread,
         )
         for rows in loader:
             for k in range(offset, self.batches_per_chunk):
@@ -90,6 +96,61 @@ class BatchStream:
             offset = 0
 
 
-def _one_thread(worker_id: int) -> None:
+class HelpedLoader(DataLoader):
+    """A DataLoader whose processes are spawned and outlive a Ctrl-C or SIGTERM that reaches the whole group.
+
+    Spawned: once autograd has run on a machine with a GPU, it refuses to work in a forked process. Deaf: the training
+    process saves before it leaves, and may need another batch for that; then it ends its helpers itself. They are so from
+    their first moment on, because the mask of blocked signals is inherited.
+    """
+
+    def __init__(self, dataset: Any, num_workers: int = 0, **options: Any) -> None:
+        if num_workers:
+            options = {**options, "multiprocessing_context": "spawn", "worker_init_fn": set_up_helper}
+        super().__init__(dataset, num_workers=num_workers, **options)
+
+    def __iter__(self) -> Any:
+        if self.num_workers == 0 or not hasattr(signal, "pthread_sigmask"):
+            return super().__iter__()
+        resource_tracker.ensure_running()  # whose start would end the blocking
+        others = set(multiprocessing.active_children())
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ASK_TO_LEAVE)
+        try:
+            with _no_gpu_for_helpers():
+                return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            _helpers.update(set(multiprocessing.active_children()) - others)
+
+
+_ASK_TO_LEAVE = {signal.SIGINT, signal.SIGTERM}
+_helpers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+@contextmanager
+def _no_gpu_for_helpers() -> Iterator[None]:
+    """They make data on the CPU; autograd threads for a GPU that they never use abort them when they leave."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    try:
+        yield
+    finally:
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+@atexit.register
+def _end_helpers() -> None:
+    """At exit Python would ask them to leave, and wait."""
+    for process in list(_helpers):
+        if process.is_alive():
+            process.kill()
+
+
+def set_up_helper(worker_id: int) -> None:
+    """One thread, and no answer to signals that ask to leave."""
     del worker_id
     torch.set_num_threads(1)
+    for signum in _ASK_TO_LEAVE:
+        signal.signal(signum, signal.SIG_IGN)

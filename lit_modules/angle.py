@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lit_modules.callbacks.angle_figures import AngleFigures, AngleTable
 from lit_modules.metrics import AngleError
+from lit_modules.precision import check_precision
 from rover.landscapes import MODALITIES
 from rover.learning.cloning import CloningTuples
 from rover.learning.losses import cloning_loss
@@ -86,6 +87,7 @@ class AngleModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Data and network must be made for each other."""
+        check_precision(self.trainer, ("32-true", "64-true", "16-mixed", "bf16-mixed"))
         data = getattr(getattr(self.trainer, "datamodule", None), "config", None)
         n = self.config.network.grid_size
         if data is not None and data.grid_size != n:

@@ -13,10 +13,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from lit_modules.callbacks.divergence import StopOnDivergence
 from lit_modules.callbacks.meta_test import MetaTest
+from lit_modules.precision import check_precision
 from rover.evaluation.held_out import Yardstick, held_out_scores, summarise
 from rover.landscapes.prototypes import Prototypes
 from rover.learning.losses import TD_LOSSES, policy_gradient_loss, td_loss, td_target
@@ -175,6 +177,7 @@ class DDPGModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Make generator and replay where the module lives, or restore them from the checkpoint."""
+        check_precision(self.trainer, ("32-true", "bf16-mixed"))  # 16-mixed scales losses, which `_descend` does not
         config = self.config
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(self.seed + 7919 * self.global_rank)
@@ -187,7 +190,7 @@ class DDPGModule(pl.LightningModule):
         )
         if self._restored:
             mine = self._restored["ranks"][min(self.global_rank, len(self._restored["ranks"]) - 1)]
-            self.generator.set_state(mine["generator"].cpu())
+            _restore(self.generator, mine["generator"].cpu(), self.seed + 7919 * self.global_rank + self.iterations)
             self.replay.load_state_dict(mine["replay"])
             self._restored = {}
 
@@ -368,6 +371,17 @@ def soft_update(target: nn.Module, source: nn.Module, tau: float) -> None:
 
 def _observations(sample: Episodes, when: slice) -> tuple[Tensor, ...]:
     return sample.grid[:, when], sample.direction[:, when], sample.context[:, when], sample.state[:, when]
+
+
+def _restore(generator: torch.Generator, state: Tensor, seed: int) -> None:
+    """The generator of a checkpoint; one from another kind of device says nothing here, and another stream begins."""
+    if state.shape == generator.get_state().shape:
+        generator.set_state(state)
+        return
+    generator.manual_seed(seed)
+    rank_zero_warn(
+        "the checkpoint comes from another kind of device: weights and replay go on, random numbers start anew"
+    )
 
 
 def _gather(mine: dict[str, Any]) -> list[dict[str, Any]]:

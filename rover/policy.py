@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -184,7 +185,15 @@ def load_angle_net(path: str | Path) -> AngleNet:
 
 def _write(path: str | Path, module: nn.Module, header: dict[str, str]) -> None:
     tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
-    save_file(tensors, str(path), metadata={**header, "sha256": _checksum(header, tensors)})
+    partial = Path(path).with_name(f".{Path(path).name}.partial")  # renamed when whole: the old file stays until then
+    try:
+        save_file(tensors, str(partial), metadata={**header, "sha256": _checksum(header, tensors)})
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _checksum(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

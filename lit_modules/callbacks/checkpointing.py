@@ -68,7 +68,10 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, path: str | Path, every_n_batches: int, on_signal: Callable[[int, str], Exception] | None = None
+        self,
+        path: str | Path,
+        every_n_batches: int,
+        on_signal: Callable[[int, str | None], BaseException] | None = None,
     ) -> None:
         super().__init__()
         if every_n_batches < 1:
@@ -125,8 +128,8 @@ class LastCheckpoint(Checkpoint):
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         """Remember the signal; a second Ctrl-C does not wait for the end of the batch."""
-        if self._received is not None and signum == signal.SIGINT:
-            raise KeyboardInterrupt
+        if self._received is not None and signum == signal.SIGINT and self.on_signal is not None:
+            raise self.on_signal(signum, None)
         self._received = signum
 
     def _somebody_was_told_to_stop(self, trainer: pl.Trainer) -> int | None:

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from hypothesis import settings
 
+from rover.networks import AngleNet, NetworkConfig
+from rover.policy import save_angle_net
 from tests.ddpg.test_training import SMALL as DDPG
 from tests.direction.test_training import GRID5
 from tests.direction.test_training import SMALL as ANGLE
@@ -24,7 +27,7 @@ WORDS = {
 }
 
 LEDGER: list[tuple[str, int, int]] = []
-"""(fault, times tried, lost), printed at the end of the tests."""
+"""(fault, times tried, lost) of the test that is running; ``conftest.py`` takes them away and adds them up."""
 
 
 def times(short: int, full: int) -> int:
@@ -32,9 +35,13 @@ def times(short: int, full: int) -> int:
     return full if FULL else short
 
 
+PARTS = times(1, 10)
+"""Generated tests are cut into so many, so that several processes can share them."""
+
+
 def examples(short: int = 60) -> Any:
-    """Hypothesis settings: 10,000 examples in the full campaign, other ones every time."""
-    return settings(max_examples=times(short, 10_000), derandomize=not FULL)
+    """Hypothesis settings: 10,000 examples over all parts of the full campaign, other ones every time."""
+    return settings(max_examples=times(short, 10_000) // PARTS, derandomize=not FULL, database=None)
 
 
 def note(fault: str, tried: int, lost: int = 0) -> None:
@@ -42,13 +49,28 @@ def note(fault: str, tried: int, lost: int = 0) -> None:
     LEDGER.append((fault, tried, lost))
 
 
-def start(task: str, *words: str) -> subprocess.Popen[str]:
+def start(task: str, *words: str, folder: Path | None = None) -> subprocess.Popen[str]:
     """``train.py`` on a small scale, in a process group of its own."""
     command = [sys.executable, str(ROOT / "train.py"), "--config", f"{task}.yaml", *WORDS[task], *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
+
+
+def make_direction_net(folder: Path) -> None:
+    """What ``ddpg.yaml`` wants to find, with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_angle_net(
+            folder / "angle.safetensors", AngleNet(NetworkConfig(grid_size=5, channels=(2, 4), hidden_size=8))
+        )
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -18,7 +19,7 @@ from rover.navigation.environment import Navigation, NavigationConfig
 from rover.navigation.grid import look
 from rover.optimize import ProtocolError
 from rover.policy import Policy
-from tests.faults.campaign import FULL, examples, note, times
+from tests.faults.campaign import FULL, PARTS, examples, note, times
 from tests.optimize.conftest import make_policy
 
 SURFACES = sample_prototypes(16, torch.Generator().manual_seed(0))
@@ -26,12 +27,25 @@ anything = st.floats(allow_nan=True, allow_infinity=True)
 numbers = st.floats(-1e6, 1e6)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _ledger():
+FAULTS = {
+    "test_a_config": "config parsing",
+    "test_a_grid": "grids",
+    "test_a_landscape": "landscapes",
+    "test_a_rover": "navigation",
+}
+
+
+@pytest.fixture(autouse=True)
+def _ledger(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    for what in ("config parsing", "grids", "landscapes", "navigation"):
-        note(f"generated input: {what}", times(60, 10_000))
-    note("generated misuse of ask and tell, 30 calls each", times(20, 10_000 // 30))
+    what = next((what for name, what in FAULTS.items() if request.node.name.startswith(name)), None)
+    if what:
+        note(f"generated input: {what}", times(60, 10_000) // PARTS)
+    else:
+        note("generated misuse of ask and tell, 30 calls each", times(20, 330))
+
+
+parts = pytest.mark.parametrize("part", range(PARTS))
 
 
 KEYS = st.sampled_from(
@@ -45,9 +59,10 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+@parts
 @examples()
 @given(words=st.lists(st.tuples(KEYS, VALUES).map("=".join), max_size=3))
-def test_a_config_is_valid_or_refused_in_one_line(words: list[str]) -> None:
+def test_a_config_is_valid_or_refused_in_one_line(part: int, words: list[str]) -> None:
     try:
         config = load_config("angle.yaml", words, TRAININGS).config
     except ConfigError as error:
@@ -56,9 +71,10 @@ def test_a_config_is_valid_or_refused_in_one_line(words: list[str]) -> None:
         assert 0 <= config.seed < 2**32 and config.data.grid_size >= 2 and config.data.batch_size >= 1
 
 
+@parts
 @examples()
 @given(values=st.lists(anything, min_size=25, max_size=25), scale=st.floats(1e-6, 1e6), offset=numbers)
-def test_a_grid_is_in_range_and_invariant(values: list[float], scale: float, offset: float) -> None:
+def test_a_grid_is_in_range_and_invariant(part: int, values: list[float], scale: float, offset: float) -> None:
     raw = torch.tensor(values, dtype=torch.float64)[None]
     sight = look(raw, 5)
     assert ((sight.grid >= 0) & (sight.grid <= 1)).all()
@@ -72,13 +88,14 @@ def test_a_grid_is_in_range_and_invariant(values: list[float], scale: float, off
         torch.testing.assert_close(moved.grid, look(tame, 5).grid, rtol=0, atol=1e-6 + 4 * noise)
 
 
+@parts
 @examples()
 @given(
     points=st.lists(st.tuples(st.floats(-1e100, 1e100), st.floats(-1e100, 1e100)), min_size=3, max_size=3),
     seed=st.integers(0, 2**32),
 )
 def test_a_landscape_is_finite_never_below_its_minimum_and_has_a_bounded_noise(
-    points: list[tuple[float, float]], seed: int
+    part: int, points: list[tuple[float, float]], seed: int
 ) -> None:
     x = torch.tensor(points, dtype=torch.float64).expand(16, 3, 2)
     mean, std = SURFACES.mean_and_std(x)
@@ -91,6 +108,7 @@ def test_a_landscape_is_finite_never_below_its_minimum_and_has_a_bounded_noise(
     torch.testing.assert_close(SURFACES.select(order).mean(x), mean[order], rtol=1e-9, atol=1e-9)
 
 
+@parts
 @examples()
 @given(
     actions=st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=1, max_size=8),
@@ -100,7 +118,7 @@ def test_a_landscape_is_finite_never_below_its_minimum_and_has_a_bounded_noise(
     act_first=st.booleans(),
 )
 def test_a_rover_stays_finite_and_its_reward_in_range(
-    actions: list[tuple[float, float]], seed: int, noise: str, frame: str, act_first: bool
+    part: int, actions: list[tuple[float, float]], seed: int, noise: str, frame: str, act_first: bool
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     surfaces = sample_prototypes(len(MODALITIES), generator, noise=noise)
@@ -198,6 +216,5 @@ class AskAndTell(RuleBasedStateMachine):
 TestAskAndTell = AskAndTell.TestCase
 TestAskAndTell.settings = examples(20)
 if FULL:
-    from hypothesis import settings
-
-    TestAskAndTell.settings = settings(examples(20), max_examples=10_000 // 30, stateful_step_count=30)
+    # A state machine cannot be parametrised, and so one process runs all of it.
+    TestAskAndTell.settings = settings(examples(), max_examples=330, stateful_step_count=30)

@@ -13,7 +13,6 @@ import pytest
 
 import rover
 from rover.optimize import WorkerError
-from rover.policy import Policy
 from tests.faults.campaign import note, times
 from tests.optimize.conftest import make_policy
 
@@ -33,20 +32,17 @@ class Mortal:
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_at_any_point(tmp_path: Path) -> None:
-    policy: Policy = make_policy()
-    tried, luck = times(2, 20), random.Random(0)
-    for k in range(tried):
-        folder = tmp_path / str(k)
-        folder.mkdir()
-        rounds = luck.randrange(1, 8)  # of 25 points
-        f = Mortal(folder, 25 * rounds + luck.randrange(25))
-        with (
-            ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
-            pytest.raises(WorkerError, match="worker died") as caught,
-        ):
-            rover.minimize(f, [3.0, 2.0], policy=policy, workers=pool, initial_step=0.5, xatol=0, fatol=0, maxiter=20)
-        kept = caught.value.result
-        assert kept.nit == rounds and kept.nfev == 25 * rounds, "every whole round is kept"
-        assert kept.fun == pytest.approx(float(np.square(kept.x - 1).sum())) and kept.fun < 5
-    note("a process of workers= dies", tried)
+@pytest.mark.parametrize("k", range(times(1, 20)))
+def test_a_worker_that_dies_at_any_point(k: int, tmp_path: Path) -> None:
+    policy, luck = make_policy(), random.Random(k)
+    rounds = luck.randrange(1, 8)  # of 25 points
+    f = Mortal(tmp_path, 25 * rounds + luck.randrange(25))
+    with (
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
+        pytest.raises(WorkerError, match="worker died") as caught,
+    ):
+        rover.minimize(f, [3.0, 2.0], policy=policy, workers=pool, initial_step=0.5, xatol=0, fatol=0, maxiter=20)
+    kept = caught.value.result
+    assert kept.nit == rounds and kept.nfev == 25 * rounds, "every whole round is kept"
+    assert kept.fun == pytest.approx(float(np.square(kept.x - 1).sum())) and kept.fun < 5
+    note("a process of workers= dies", 1)
