@@ -3,9 +3,9 @@
 With two variables there is one slice and a round is exactly :meth:`rover.policy.Policy.advance`. With more, every
 slice (a pair of axes) has its own step size, resolution, frame and memory, and the move is the least-squares
 combination (eqs 8-10): for each axis the mean over the slices in which it takes part in this round. Unless the rules are
-the paper's, that move is a proposal, which a round of its own tries out (:mod:`rover.optimize.move_search`). With one variable
-the rover sees the n points along the line as a grid that is constant across it, and takes from the direction only its
-sign.
+the paper's, that move is a proposal, which a round of its own tries out (:mod:`rover.optimize.move_search`) beside
+Newton's (:mod:`rover.optimize.curvature`). With one variable the rover sees the n points along the line as a grid that is
+constant across it, and takes from the direction only its sign.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from rover.navigation.grid import grid_offsets, look
 from rover.navigation.moves import RoverState, transition
 from rover.optimize.axis_record import AxisRecord
+from rover.optimize.curvature import ITERATES, Curvature
 from rover.optimize.focus import focus, focus_noisy
 from rover.optimize.move_search import SHORTEST, MoveSearch
 from rover.optimize.pair_table import PairTable
@@ -92,8 +93,9 @@ class Engine:
         self.rules = rules.resolved(faithful=not policy.config.act_first, noisy=noisy, dim=self.dim)
         n = policy.grid_size
         self.points_a_slice = n if self.dim == 1 else n * n
-        searches = self.dim > 2 and self.rules.combine == "search"
-        self.search = MoveSearch(self.num_starts, self.dim) if searches else None
+        searches, newton = self.dim > 2 and self.rules.combine != "mean", self.rules.combine == "newton"
+        self.search = MoveSearch(self.num_starts, self.dim, len(ITERATES) * newton) if searches else None
+        self.curvature = Curvature(self.num_starts, self.dim) if searches and newton else None
         self.recall = Recall(self.num_starts) if self.rules.recall and self.dim <= 2 else None
         self.recent = Recent(self.num_starts, n * n) if noisy and self.rules.focus and self.dim == 2 else None
         self.model: Model | None = None
@@ -124,6 +126,8 @@ class Engine:
         self.axes.forget(start)
         if self.search is not None:
             self.search.forget(start)
+        if self.curvature is not None:
+            self.curvature.forget(start)
         if len(self.table):
             keys, slots = self.table.keys, self.table.slots
             self._initialise(torch.stack([keys // self.dim, keys % self.dim], -1), slots, torch.tensor([start]))
@@ -261,7 +265,7 @@ class Engine:
         if self.search is None:
             self.theta[view.active] = self.space.clamp(self.theta[view.active] + total)
         else:
-            self.search.propose(view.active, total)
+            self.search.propose(view.active, total, self._newton_steps(values, view))
 
         after = after._replace(alpha=after.alpha.clamp(_TINY, _HUGE), delta=after.delta.clamp(_TINY, _HUGE))
         self.table.write(view.slots, view.active, after)
@@ -395,6 +399,18 @@ class Engine:
         count.index_add_(0, axes, seen.double().repeat_interleave(2, 0))
         return (total / count.clamp(min=1)).T
 
+    def _newton_steps(self, values: Tensor, view: View) -> Tensor:
+        """Steps of the model that the slices make together, ``(A, K, d)``: ``values (A, m, P)``."""
+        if self.curvature is None:
+            return values.new_zeros(len(values), 0, self.dim)
+        n = self.policy.grid_size
+        window = (n - 1) / 2 * view.delta[..., None, None] * view.state["frame"]
+        square = values.transpose(0, 1).unflatten(-1, (n, n))
+        gradient = self.curvature.note(view.active, view.pairs, view.slots, window, square)
+        keys = self.table.keys
+        pairs = torch.stack([keys // self.dim, keys % self.dim], -1)
+        return self.curvature.steps(view.active, gradient, pairs, self.table.slots)
+
     def _describe(self, values: Tensor, low: Tensor, high: Tensor, total: Tensor) -> Step:
         view = self._seen()
         alpha, delta, frame = view.state["alpha"], view.delta, view.state["frame"][0]
@@ -441,6 +457,7 @@ class Engine:
             "isotropic": self.isotropic,
             "axes": self.axes.state_dict(),
             "search": None if self.search is None else self.search.state_dict(),
+            "curvature": None if self.curvature is None else self.curvature.state_dict(),
             "recent": None if self.recent is None else self.recent.state_dict(),
             "recall": None if self.recall is None else self.recall.state_dict(),
             "table": self.table.state_dict(),
@@ -456,6 +473,8 @@ class Engine:
         self.axes.load_state_dict(state["axes"])
         if self.search is not None:
             self.search.load_state_dict(state["search"])
+        if self.curvature is not None:
+            self.curvature.load_state_dict(state["curvature"])
         if self.recent is not None:
             self.recent.load_state_dict(state["recent"])
         if self.recall is not None:

@@ -21,6 +21,8 @@ LENGTHS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 """Multiples of the proposal."""
 SHARES = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 3.0)
 """Multiples of the last displacement."""
+STEPS = (0.5, 1.0)
+"""Multiples of a step of the model."""
 SHORTEST = LENGTHS[0]
 REACH = 2.0
 """How far slices look and step along an axis, in units of the largest displacement of an axis in the last search."""
@@ -32,25 +34,26 @@ class MoveSearch:
 
     Attributes:
         waiting: whether there are proposals to be tried in the next round.
-        basis: ``(S, 2, d)``, the proposal and the last displacement of each rover.
+        basis: ``(S, 2 + K, d)``, the proposal, the last displacement and K steps of a model, of each rover.
         reach: ``(S,)``, largest step size and half-window of a slice; infinite before the first search.
-        lattice: ``(P, 2)``, what is sampled, in units of the basis; the first is where the rover stands.
+        lattice: ``(P, 2 + K)``, what is sampled, in units of the basis; the first is where the rover stands.
     """
 
-    def __init__(self, num_starts: int, dim: int) -> None:
+    def __init__(self, num_starts: int, dim: int, num_steps: int) -> None:
         self.waiting = False
-        self.basis = torch.zeros(num_starts, 2, dim, dtype=torch.float64)
+        self.basis = torch.zeros(num_starts, 2 + num_steps, dim, dtype=torch.float64)
         self.reach = torch.full((num_starts,), float("inf"), dtype=torch.float64)
         tries = torch.cartesian_prod(torch.tensor(LENGTHS), torch.tensor(SHARES)).double()
-        self.lattice = torch.cat([torch.zeros(1, 2, dtype=torch.float64), tries])
+        steps = torch.cat([length * torch.eye(num_steps, dtype=torch.float64) for length in STEPS])
+        self.lattice = torch.block_diag(torch.cat([torch.zeros(1, 2, dtype=torch.float64), tries]), steps)
 
-    def propose(self, active: Tensor, move: Tensor) -> None:
-        """Proposals ``(A, d)`` of the active rovers."""
+    def propose(self, active: Tensor, move: Tensor, steps: Tensor) -> None:
+        """Proposals ``(A, d)`` of the active rovers, and steps of their models, ``(A, K, d)``."""
         last = self.basis[active, 1]
         # A rover that has not moved yet has no second direction: it may trust every other axis more than the rest.
         alternating = move * (1 - 2 * (torch.arange(move.shape[1]) % 2))
         last = torch.where((last == 0).all(-1, keepdim=True), alternating, last)
-        self.basis[active] = torch.stack([move, last], 1)
+        self.basis[active] = torch.cat([move[:, None], last[:, None], steps], 1)
         self.waiting = True
 
     def displacements(self, active: Tensor) -> Tensor:

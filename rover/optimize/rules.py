@@ -19,7 +19,9 @@ class EngineRules:
             out; ``move``: moved inside at once; ``squash``: squashed onto the box point by point.
             None: ``fold``, or ``move`` with the faithful policy.
         combine: what becomes of the mean of the slices' moves, for d > 2. ``mean``: it is the move (eq 9, the paper).
-            ``search``: it is a proposal that is tried in several lengths in the next round.
+            ``search``: it is a proposal that is tried in several lengths in the next round. ``newton``: so are the steps
+            of the quadratic model that all slices make together (:mod:`rover.optimize.curvature`).
+            None: ``newton``, or ``mean`` with the faithful policy.
         inherit: whether a pair that is used for the first time takes over the rates that its axes have reached in other
             slices; False is the paper, whose late axes still have the initial ones.
         recall: whether a rover that has lost its way goes back to its best point, see :mod:`rover.optimize.recall`.
@@ -46,7 +48,7 @@ class EngineRules:
         usual = EngineRules(
             anchor="none" if faithful or noisy or dim > 2 else "best",
             at_bounds="move" if faithful else "fold",
-            combine="mean" if faithful else "search",
+            combine="mean" if faithful else "newton",
             inherit=not faithful,
             recall=not (faithful or noisy or dim > 2),
             focus=not faithful and dim == 2,
@@ -57,7 +59,7 @@ class EngineRules:
 CHOICES: dict[str, tuple[Any, ...]] = {
     "anchor": ("none", "best"),
     "at_bounds": ("fold", "shrink", "move", "squash"),
-    "combine": ("mean", "search"),
+    "combine": ("mean", "search", "newton"),
     "inherit": (True, False),
     "recall": (True, False),
     "focus": (True, False),

@@ -57,11 +57,12 @@ class Partners:
 
     Args:
         l: partners of an axis, 1 <= l < d.
-        pool: number of different matchings; None draws new ones for ever. With ``pool >= d - 1`` they are a round-robin
-            tournament in which every pair has its turn.
+        pool: number of different matchings. From d - 1 on (d, where d is odd) they are a round-robin tournament in
+            which every pair has its turn. None: a tournament up to 64 axes, of which all couplings are then known
+            (:mod:`rover.optimize.curvature`), else 16.
     """
 
-    def __init__(self, l: int = 1, pool: int | None = 16) -> None:  # noqa: E741 (the paper's letter)
+    def __init__(self, l: int = 1, pool: int | None = None) -> None:  # noqa: E741 (the paper's letter)
         if l < 1:
             raise ValueError(f"`l` must be at least 1, got {l}")
         if pool is not None and pool < l:
@@ -75,13 +76,10 @@ class Partners:
         if self.l >= dim:
             raise ValueError(f"`l` must be less than the number of axes ({dim}), got {self.l}")
         size = dim - 1 + dim % 2  # matchings of a whole tournament
-        if self.pool is None and size > 64:
-            return _unique(torch.cat([_matching(dim, generator) for _ in range(self.l)]))
         if not self._matchings:
-            whole = self.pool is None or self.pool >= size
-            self._matchings = _tournament(dim, generator) if whole else []
-            while not whole and len(self._matchings) < max(self.pool or 0, self.l):
-                self._matchings.append(_matching(dim, generator))
+            pool = self.pool or max(size if size <= 64 else 16, self.l)
+            whole = pool >= size
+            self._matchings = _tournament(dim, generator) if whole else [_matching(dim, generator) for _ in range(pool)]
         chosen = [self._matchings[(self._next + i) % len(self._matchings)] for i in range(self.l)]
         self._next = (self._next + self.l) % len(self._matchings)
         return _unique(torch.cat(chosen))
@@ -103,7 +101,7 @@ class BlockPartners:
     Args:
         l: partners of an axis; at most the size of a block less one is used in small blocks.
         blocks: sizes of consecutive blocks, or lists of axes; together they are a partition of all axes.
-        pool: as for :class:`Partners`.
+        pool: as for :class:`Partners`, for each block.
     """
 
     def __init__(self, l: int, blocks: Sequence[int] | Sequence[Sequence[int]], pool: int | None = 16) -> None:  # noqa: E741

@@ -172,11 +172,11 @@ def test_the_mean_overshoots_where_axes_are_coupled_and_the_search_does_not():
     from rover.optimize.move_search import MoveSearch
 
     dim = 20
-    search = MoveSearch(1, dim)
+    search = MoveSearch(1, dim, 0)
     active, theta = torch.tensor([0]), torch.ones(1, dim, dtype=torch.float64)
     mean = torch.full((1, dim), -dim / 2, dtype=torch.float64)  # each slice alone makes up for the whole slope
     assert (theta + mean).sum().square() > theta.sum().square()
-    search.propose(active, mean)
+    search.propose(active, mean, torch.zeros(1, 0, dim, dtype=torch.float64))
     tries = theta[:, None] + search.displacements(active)
     assert tries.sum(-1).square().min() < 0.1 * theta.sum().square()
 

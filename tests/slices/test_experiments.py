@@ -101,7 +101,7 @@ def test_every_call_of_the_objective_is_a_round(weights):
     problem = ProblemSet("quadratic", [QuadraticProblem(5, gen())], repeats=2)
     run = run_slices(problem, problem.sample_starts(gen(1)), rounds=12, policy=weights, strategy="partners", l=1)
     assert run.best.shape == (2, 13) and (np.diff(run.best) <= 1e-12).all() and (np.diff(run.evaluations) > 0).all()
-    lattice = 65
+    lattice = 81
     assert {int(step) for step in np.diff(run.evaluations)[0, 1:]} == {3 * 25, lattice}
     assert run.hyper["strategy"] == "partners" and run.hyper["l"] == 1
 
