@@ -6,17 +6,20 @@ import errno
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import rover
 import train
 from conf import TRAININGS
 from lit_modules.callbacks import checkpointing
 from tests import toy_training
 from tests.faults.campaign import note, times
+from tests.optimize.conftest import make_policy
 
 pytestmark = pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint", "ignore:.*LeafSpec")
 LAST = Path("runs/toy/version_0/checkpoints/last.ckpt")
@@ -58,6 +61,28 @@ def test_a_full_device(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("log_dir=whole") == 0
     assert all(torch.equal(v, state(LAST)[k]) for k, v in state(Path("whole/version_0/checkpoints/last.ckpt")).items())
     note("disk full while last.ckpt is written (/dev/full)", 1)
+
+
+def test_an_export_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the disk ends: what was exported before stays whole, and no piece of the new one is left."""
+    policy, path = make_policy(), tmp_path / "policy.safetensors"
+    policy.save(path)
+    before, tried = path.read_bytes(), times(5, 100)
+
+    def save_some(tensors: Any, name: str, metadata: Any, room: int) -> None:
+        Path(name).write_bytes(before[:room])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for k in range(tried):
+        with monkeypatch.context() as patch:
+            patch.setattr("rover.policy.save_file", partial(save_some, room=k * len(before) // tried))
+            with pytest.raises(OSError, match="No space left"):
+                policy.save(path)
+        assert path.read_bytes() == before and [f.name for f in tmp_path.glob("*.safetensors*")] == [path.name]
+        assert not list(tmp_path.glob(".policy*"))
+    policy.save(path)
+    rover.load(path)
+    note("disk full while a policy is exported", tried)
 
 
 class Cut:
