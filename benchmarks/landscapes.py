@@ -21,7 +21,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def _loops(grid_size: int) -> list[dict[str, Any]]:
-    """Noisy evaluations against a loop over the functions, in NumPy and in scikit-learn."""
+    """Noisy evaluations against loops over the functions: of our own surfaces, in NumPy, and in scikit-learn."""
     batch = CHUNK if grid_size == 1 else BATCH
     surfaces, points, generator = _batch(MODALITIES, grid_size, batch)
     few, their_points, _ = _batch(MODALITIES, grid_size, LOOPED)
@@ -40,13 +40,28 @@ def _loops(grid_size: int) -> list[dict[str, Any]]:
                 mean, std = process.predict(x, return_std=True)
                 _ = mean + std * rng.standard_normal(len(mean))
 
-    rivals = {"ours": lambda: surfaces(points, generator), "loop": loop, "scikit-learn": fitted}
+    single = [few.select(slice(k, k + 1)) for k in range(LOOPED)]
+
+    def one_by_one() -> None:
+        for k, surface in enumerate(single):
+            surface(their_points[k : k + 1], generator)
+
+    rivals = {
+        "ours": lambda: surfaces(points, generator),
+        "one by one": one_by_one,
+        "loop": loop,
+        "scikit-learn": fitted,
+    }
     seconds = interleaved(rivals)
     size, count = points.shape[1], LOOPED * points.shape[1]
     of = f"{batch} functions, " + ("1 point" if size == 1 else f"{size} points")
     fields = sum(process is not None for process in processes) * size
     asked = ">= 100" if size == 1 else ""
     return [
+        rate_row(
+            f"noisy evaluations/s, {of} each, against the same surfaces one by one in a loop",
+            seconds["ours"], seconds["one by one"], asked, work=batch * size, their_work=count,
+        ),
         rate_row(
             f"noisy evaluations/s, {of} each, against a NumPy loop over the functions",
             seconds["ours"], seconds["loop"], asked, work=batch * size, their_work=count,

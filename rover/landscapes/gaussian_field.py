@@ -39,9 +39,11 @@ def quadratic_form(points: Tensor, centers: Tensor, root: Tensor, sign: float = 
     # By component, so that every pass is dense over P; in place where autograd allows it, because fresh memory costs more
     # than arithmetic.
     r, s, t = root[:, None, None].unbind(-1)  # (B, 1, 1)
-    dx = points[:, None, :, 0] - centers[:, :, None, 0]  # (B, C, P)
-    dy = points[:, None, :, 1] - centers[:, :, None, 1]
-    slanted = (dx * r).addcmul_(dy, s)
+    x, y = points[:, None].unbind(-1)  # (B, 1, P)
+    a, b = centers[:, :, None].unbind(-1)  # (B, C, 1)
+    dy = y - b  # (B, C, P)
+    shared = centers.shape[1] > 1  # then the slanted coordinate is formed once for all centres
+    slanted = (x * r).addcmul_(y, s) - (r * a + s * b) if shared else ((x - a) * r).addcmul_(dy, s)
     return dy.square_().mul_(sign * t).addcmul_(slanted, slanted, value=sign)
 
 

@@ -39,7 +39,7 @@ MODALITIES = ("quadratic", "valley", "saddle", "plateau")
 _NUM_CENTERS = (0, 1, 4, 1)
 _MAX_CENTERS = 4
 _CONDITION = 10.0
-_BLOCK = 2**16
+_BLOCK = 2**17
 """Numbers in one pass: they stay in the cache, and the system does not take their memory back after every pass."""
 
 
