@@ -141,6 +141,7 @@ class Ledger:
         self._budget = math.inf if max_evaluations is None else max_evaluations
         self._round_is_call = False
         self.evaluations = 0
+        self._spent = False
         self.rows: list[tuple[Array, Array, int, float]] = []  # current, returned, evaluations, seconds
         self.best_point, self.best_value = start, math.inf
         self._began = time.perf_counter()
@@ -167,6 +168,7 @@ class Ledger:
 
     def _evaluate(self, points: Array) -> Array:
         if self.evaluations + len(points) > self._budget or len(self.rows) > self._rounds:
+            self._spent = True
             raise BudgetSpent
         with torch.no_grad():
             values = self._problem(torch.as_tensor(points)[None], self._generator)[0].numpy()
@@ -179,6 +181,8 @@ class Ledger:
 
     def close_round(self, current: Array, returned: Array | None = None) -> None:
         """Write a row: where the method stands and what it would return (the best observed unless said otherwise)."""
+        if self._spent:  # SciPy before 1.16 also reports the iteration that could not be finished
+            return
         returned = self.best_point if returned is None else returned
         seconds = time.perf_counter() - self._began
         self.rows.append((np.array(current), np.array(returned), self.evaluations, seconds))
