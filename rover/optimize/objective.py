@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rover.optimize.settings import as_array
+
 Array = NDArray[Any]
 _CHUNKS_A_WORKER = 4  # enough to even out uneven points, few enough that sending them costs little
 
@@ -46,7 +48,7 @@ class Batched:
             given = torch.from_numpy(given).to(self.device)
         values = self.fun(given, *self.args)
         if isinstance(values, torch.Tensor):
-            values = values.detach().cpu().resolve_conj().numpy()
+            values = as_array(values)
         try:
             array = np.asarray(values)
         except ValueError as error:
@@ -111,7 +113,7 @@ def as_number(value: Any) -> float:
     if isinstance(value, float):
         return value
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
+        value = as_array(value)
     array = np.asarray(value) if not isinstance(value, (list, tuple)) else np.empty(0)
     if array.size != 1 or array.dtype.kind not in "fiub":
         shape = (

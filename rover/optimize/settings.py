@@ -94,6 +94,11 @@ class Settings:
     def load_policy(self) -> Policy:
         """The policy, whose grid size must be the one asked for."""
         policy = load(self.policy)
+        weights = next(policy.parameters())
+        if weights.device.type != "cpu" or weights.dtype != torch.float32:
+            policy = copy.deepcopy(policy).to(
+                "cpu", torch.float32
+            )  # the networks are small: not worth the way to a GPU
         if self.grid_size is not None and self.grid_size != policy.grid_size:
             raise ValueError(
                 f"`grid_size` must be {policy.grid_size} for this policy, got {self.grid_size}; choose a policy that "
@@ -162,6 +167,12 @@ def parse_start(x0: Any) -> NDArray[Any]:
     return np.atleast_2d(start).copy()
 
 
+def as_array(tensor: torch.Tensor) -> NDArray[Any]:
+    """A tensor of any device and type as a NumPy array; NumPy has no bfloat16, which becomes float32."""
+    tensor = tensor.detach().cpu().resolve_conj()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
 def parse_values(values: Any, name: str) -> NDArray[Any]:
     """Anything numeric (NumPy, torch, nested lists) as float64.
 
@@ -169,7 +180,7 @@ def parse_values(values: Any, name: str) -> NDArray[Any]:
         ValueError: if it is ragged, complex, or not numbers.
     """
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().resolve_conj().numpy()
+        values = as_array(values)
     elif isinstance(values, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in values):
         values = [v.detach().cpu().tolist() if isinstance(v, torch.Tensor) else v for v in values]
     elif isinstance(values, Iterator):

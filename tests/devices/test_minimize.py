@@ -144,3 +144,24 @@ def test_a_policy_saved_on_a_device_is_one_of_the_cpu(device: str, policy: Polic
     loaded = rover.load(tmp_path / "policy.safetensors")
     assert all(p.device.type == "cpu" for p in loaded.parameters())
     torch.testing.assert_close(loaded.direction(grid), expected)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_an_objective_in_bfloat16(batched: bool, policy: Policy) -> None:
+    def bowl(x: Tensor) -> Tensor:
+        return (torch.as_tensor(x) ** 2).sum(-1).to(torch.bfloat16)
+
+    start = torch.ones(2, dtype=torch.bfloat16)
+    result = rover.minimize(bowl, start, batched=batched, policy=policy, maxiter=5)
+    assert result.nit == 5 and np.isfinite(result.fun)
+
+
+@on_each_device
+def test_a_policy_elsewhere_or_in_double_precision_is_run_as_it_was_trained(device: str, policy: Policy) -> None:
+    other = copy.deepcopy(policy).to(device, torch.float64)
+    found = [
+        rover.minimize(lambda x: (x**2).sum(-1), [1.0, 1.0], batched=True, policy=one, maxiter=5)
+        for one in (policy, other)
+    ]
+    assert found[0].fun == found[1].fun
+    assert next(other.parameters()).dtype == torch.float64  # nobody's policy is changed
