@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from datamodules.stream import BatchStream, derive_seed
+from datamodules.stream import BatchStream, derive_seed, share_cores
 from rover.landscapes import MODALITIES
 from rover.learning.cache import TupleCache
 from rover.learning.cloning import CloningTuples, generate_tuples, negative_actions
@@ -178,7 +177,7 @@ class CloningDataModule(pl.LightningDataModule):
             self.cache = self._open_cache()
             self.cache.check()
         if stage == "fit":
-            self._share_cores()
+            share_cores(self.trainer, self.config.num_workers)
 
     def _open_cache(self) -> TupleCache:
         c = self.config
@@ -194,13 +193,6 @@ class CloningDataModule(pl.LightningDataModule):
         }
         make = partial(_cache_shard, c, self.seed)
         return TupleCache(Path(c.cache_dir), c.cache_functions, c.num_steps, c.grid_size, make, content)
-
-    def _share_cores(self) -> None:
-        """Leave a core to each generating process: two of them fighting for one halve the speed of both."""
-        trainer = self.trainer
-        processes = trainer.num_devices if trainer is not None else 1
-        free = (os.cpu_count() or 1) // processes - self.config.num_workers
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), free)))
 
     def train_dataloader(self) -> BatchStream:
         """This rank's endless batches, from where it left off."""

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from datamodules.stream import HelpedLoader, derive_seed
+from datamodules.stream import HelpedLoader, derive_seed, share_cores
 from rover.landscapes import MODALITIES, Prototypes, sample_prototypes
 
 # First entry of every derived seed; 0 to 3 belong to the cloning data.
@@ -93,6 +93,11 @@ class NavigationDataModule(pl.LightningDataModule):
         self.config = config
         self.seed = seed
         self.batches_seen = 0
+
+    def setup(self, stage: str) -> None:
+        """Share the cores with the generating processes."""
+        if stage == "fit":
+            share_cores(self.trainer, self.config.num_workers)
 
     def train_dataloader(self) -> DataLoader:
         """This rank's endless batches, from where it left off."""

@@ -27,6 +27,13 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def share_cores(trainer: Any, num_workers: int) -> None:
+    """Leave a core to each generating process: two that fight for one halve the speed of both, or worse."""
+    processes = trainer.num_devices if trainer is not None else 1
+    free = (os.cpu_count() or 1) // processes - num_workers
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), free)))
+
+
 class Chunks(Dataset):
     """``chunks[c] = make(c)``, endless.
 
