@@ -14,7 +14,7 @@ import signal
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,8 +156,13 @@ def _end_helpers() -> None:
 
 
 def set_up_helper(worker_id: int) -> None:
-    """One thread, and no answer to signals that ask to leave."""
+    """One thread, no answer to signals that ask to leave, and at the end no tidying up after queues are flushed.
+
+    A spawned process, unlike a forked one, destroys PyTorch's global objects as it leaves, now and then while a thread of
+    autograd's still runs: C++ aborts it, and the training process would take that for a helper's death.
+    """
     del worker_id
+    util.Finalize(None, os._exit, args=(0,), exitpriority=-1000)
     torch.set_num_threads(1)
     for signum in _ASK_TO_LEAVE:
         signal.signal(signum, signal.SIG_IGN)

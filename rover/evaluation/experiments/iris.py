@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rover.evaluation.experiments.slices import SlicesConfig, cost_table, loss_table
+from rover.evaluation.experiments.slices import SlicesConfig, cost_table, loss_table, paired_table
 from rover.evaluation.high_dimensional import ProblemSet
 from rover.landscapes.problems import iris
 
@@ -36,6 +36,7 @@ def run(config: IrisConfig) -> dict[str, Any]:
     title = f"Cross-entropy of a 4-10-10-3 network on Iris, {config.starts} initialisations"
     tables = [
         loss_table(runs, judged, f"Cross-entropy after {config.rounds} rounds, median and quartiles"),
+        paired_table(runs, config.pairs, f"The order of the strategies after {config.rounds} rounds"),
         cost_table(runs, f"What {config.rounds} rounds cost"),
     ]
     text = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import binomtest, wilcoxon
 
 from rover.evaluation.comparison import ComparisonConfig, Problem, Runs, details, hyper_of, medians
 from rover.evaluation.curves import AXES
@@ -26,12 +27,14 @@ class SlicesConfig(ComparisonConfig):
         starts: judged runs on each problem.
         tuning_starts: runs on each problem on which hyper-parameters are tuned.
         panels: file name of a figure -> the entrants it shows; none named: all that are ``drawn``.
+        pairs: pairs of entrants, the first expected to end lower, for :func:`paired_table`.
     """
 
     rounds: int = 100
     starts: int = 20
     tuning_starts: int = 10
     panels: dict[str, list[str]] = field(default_factory=dict)
+    pairs: list[list[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -42,6 +45,9 @@ class SlicesConfig(ComparisonConfig):
         for file, names in self.panels.items():
             if unknown := [name for name in names if name not in self.entrants]:
                 raise ValueError(f"`panels.{file}` names no entrant: {unknown}; entrants are {list(self.entrants)}")
+        for pair in self.pairs:
+            if len(pair) != 2 or not set(pair) <= set(self.entrants):
+                raise ValueError(f"`pairs` holds pairs of {list(self.entrants)}, got {pair}")
         if self.smoke:
             self.starts, self.tuning_starts = 1, 1
 
@@ -110,6 +116,25 @@ def _final_table(runs: Runs, least: Mapping[str, Any], title: str, note: str) ->
             cells.append(f"{middle:.4g} [{low:.3g}, {high:.3g}]")
         rows.append([label(name), *cells])
     return Table(title, ["optimiser", *runs], rows, note)
+
+
+def paired_table(runs: Runs, pairs: Sequence[Sequence[str]], title: str) -> Table:
+    """Which of two entrants ends lower from the same start, with one-sided p-values over the starts.
+
+    The size of a difference is that of the logarithms of the gaps, as final losses differ by orders of magnitude.
+    """
+    rows: list[list[Any]] = []
+    for lower, higher in pairs:
+        for problem, of in runs.items():
+            if lower in of and higher in of:
+                a, b = (np.log10(np.maximum(of[name].best[:, -1], 1e-16)) for name in (lower, higher))
+                wins, losses = int((a < b).sum()), int((a > b).sum())
+                sign = binomtest(wins, wins + losses, alternative="greater").pvalue if wins + losses else 1.0
+                rank = wilcoxon(a, b, alternative="less").pvalue if wins + losses else 1.0
+                counts = f"{wins} / {len(a) - wins - losses} / {losses}"
+                rows.append([problem, label(lower), label(higher), counts, float(np.median(a - b)), sign, float(rank)])
+    columns = ["problem", "lower", "higher", "lower / equal / higher", "median decades", "p, sign test", "p, Wilcoxon"]
+    return Table(title, columns, rows, "One-sided tests over the starts; gaps below 1e-16 count as equal.")
 
 
 def cost_table(runs: Runs, title: str) -> Table:
