@@ -65,7 +65,7 @@ bench: $(READY)  ## the benchmark suite, as ratios measured in one run (under te
 	-$(BIN)/python -m pip install --quiet --editable '.[all,bench]' --constraint constraints.txt
 	$(BIN)/python -m benchmarks $(ARGS)
 
-results: $(READY)  ## every table and figure of docs/results.md
+results: $(READY)  ## every table and figure of docs/results.md and docs/results/
 	set -e; for yaml in $(EXPERIMENTS); do $(BIN)/python evaluate.py --config $$yaml $(ARGS); done
 	$(BIN)/python -m rover.evaluation.document
 

@@ -1,4 +1,6 @@
-"""Fresh tables and pictures for a document: ``python -m rover.evaluation.document [results [docs/results.md]]``.
+"""Fresh tables and pictures for documents: ``python -m rover.evaluation.document [results [document ...]]``.
+
+Without a name they are ``docs/results.md`` and those in ``docs/results/``.
 
 A document says where they belong, and what stands between the two comments is replaced::
 
@@ -67,12 +69,13 @@ def _figure(summary: Mapping[str, Any], source: Path, folder: Path, file: str) -
 
 
 def main(argv: Sequence[str]) -> None:
-    """Build the page of all results and refresh the document, if it is there."""
-    results, document = (*argv, *("results", "docs/results.md")[len(argv) :])
+    """Build the page of all results and refresh the documents."""
+    results, *documents = argv or ["results"]
     print(f"page: {build_index(results)}")
-    if Path(document).is_file():
+    usual = [*Path("docs").glob("results.md"), *sorted(Path("docs").glob("results/*.md"))]
+    for document in map(Path, documents) if documents else usual:
         for name in refresh(document, results):
-            print(f"left alone, no results: {name}")
+            print(f"{document}: left alone, no results: {name}")
 
 
 if __name__ == "__main__":

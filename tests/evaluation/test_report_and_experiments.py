@@ -2,14 +2,17 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from rover.evaluation.baselines_gradient import gradient_and_hessian
 from rover.evaluation.curves import AXES
+from rover.evaluation.document import main as refresh_all
 from rover.evaluation.document import refresh
 from rover.evaluation.experiments import checks, meta_test, prototypes, suite
+from rover.evaluation.experiments.slices import paired_table
 from rover.evaluation.figures import convergence_figure, label, profile_figure, save
 from rover.evaluation.page import build_index
 from rover.evaluation.protocol import Entrant, meta_test_starts
@@ -164,6 +167,28 @@ def test_a_document_gets_its_tables_and_pictures(tmp_path):
     assert refresh(document, tmp_path / "results") and document.read_text() == text, "the second time changes nothing"
     document.write_text("<!-- table one: Mean -->\n<!-- end -->\n<!-- figure one: g.png -->\n<!-- end -->\n")
     assert refresh(document, tmp_path / "results") == ["one: Mean", "one: g.png"]
+
+
+def test_every_document_is_refreshed_unless_one_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_report(Report("one", "A", "c", [], [Table("T", ["a"], [["x"]])], []), tmp_path / "results" / "one")
+    documents = [tmp_path / "docs" / "results.md", tmp_path / "docs" / "results" / "more.md"]
+    documents[1].parent.mkdir(parents=True)
+    for document in documents:
+        document.write_text("<!-- table one: T -->\n<!-- end -->\n<!-- table two: T -->\n<!-- end -->\n")
+    refresh_all(["results", "docs/results/more.md"])
+    assert ["| x |" in document.read_text() for document in documents] == [False, True]
+    refresh_all([])
+    assert all("| x |" in document.read_text() for document in documents)
+    assert capsys.readouterr().out.count("left alone, no results: two: T") == 3
+
+
+def test_pairs_are_compared_start_by_start():
+    low = replace(fake_run(), best=np.array([[1e-9], [1e-20], [1.0]]))
+    high = replace(fake_run(), best=np.array([[1e-6], [1e-18], [0.1]]))
+    table = paired_table({"p": {"low": low, "high": high}}, [["low", "high"], ["low", "absent"]], "order")
+    ((*_, counts, decades, sign, rank),) = table.rows
+    assert counts == "1 / 1 / 1" and decades == 0 and sign == 0.75 and 0 < rank < 1
 
 
 def test_figures_show_every_entrant_and_survive_what_ran_away(tmp_path):
