@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rover.evaluation.experiments.slices import SlicesConfig, cost_table, loss_table
-from rover.evaluation.high_dimensional import ProblemSet
+from rover.evaluation.experiments.slices import SlicesConfig
 from rover.landscapes.problems import digits
 
 
@@ -37,20 +36,11 @@ class DigitsConfig(SlicesConfig):
 def run(config: DigitsConfig) -> dict[str, Any]:
     """Make the figure and the tables in ``output_dir``; returns the headline numbers."""
     problem = digits(config.hidden, config.samples)
-    name = f"digits, 64-{config.hidden}-10, d = {problem.dim}"
-    full = f"{name}, {config.samples} samples"
-    judged = {name: config.with_starts(ProblemSet(full, [problem], config.starts), 0)}
-    tuning = {name: config.with_starts(ProblemSet(full, [problem], config.tuning_starts), 1)}
-    runs, notes = config.run_all(judged, tuning)
-    title = f"Cross-entropy of a 64-{config.hidden}-10 network on digits, {config.starts} initialisations"
-    tables = [
-        loss_table(runs, judged, f"Cross-entropy after {config.rounds} rounds, median and quartiles"),
-        cost_table(runs, f"What {config.rounds} rounds cost"),
-    ]
-    text = (
-        f"d = {problem.dim}, full batch of {len(problem.labels)} samples, l partners for every parameter from its own layer. "
-        "A round is one call of the objective. Gradient descent and Adam see exact gradients and are tuned on "
-        f"{config.tuning_starts} other initialisations; the rover is not tuned."
+    samples = len(problem.labels)
+    return config.run_network(
+        problem,
+        f"digits, 64-{config.hidden}-10, d = {problem.dim}, {samples} samples",
+        heading="Thousands of parameters: digits",
+        title=f"Cross-entropy of a 64-{config.hidden}-10 network on digits, {config.starts} initialisations",
+        opening=f"d = {problem.dim}, full batch of {samples} samples, l partners for every parameter from its own layer.",
     )
-    plots = config.draw(runs, title, "envelope")
-    return config.report("Thousands of parameters: digits", [text, *notes], tables, plots, runs)

@@ -75,6 +75,29 @@ class SlicesConfig(ComparisonConfig):
             plots.append(Plot(file, f"{title}. Thick: median, dotted: geometric mean, shaded: {shade}."))
         return plots
 
+    def run_network(self, problem: Any, name: str, *, heading: str, title: str, opening: str) -> dict[str, Any]:
+        """A whole experiment on one network: run, draw, report; returns the headline numbers.
+
+        Args:
+            problem: the loss over the weights, see :mod:`rover.landscapes.problems`.
+            name: of the problem in tables and figures.
+            heading: of the report.
+            title: of the figures.
+            opening: the first sentences of the report.
+        """
+        judged = {name: self.with_starts(ProblemSet(name, [problem], self.starts), 0)}
+        tuning = {name: self.with_starts(ProblemSet(name, [problem], self.tuning_starts), 1)}
+        runs, notes = self.run_all(judged, tuning)
+        tables = [loss_table(runs, judged, f"Cross-entropy after {self.rounds} rounds, median and quartiles")]
+        if self.pairs:
+            tables.append(paired_table(runs, self.pairs, f"The order of the strategies after {self.rounds} rounds"))
+        tables.append(cost_table(runs, f"What {self.rounds} rounds cost"))
+        text = (
+            f"{opening} A round is one call of the objective. Gradient descent and Adam see exact gradients and are tuned "
+            f"on {self.tuning_starts} other initialisations; the rover is not tuned."
+        )
+        return self.report(heading, [text, *notes], tables, self.draw(runs, title, "envelope"), runs)
+
     def report(
         self, title: str, paragraphs: list[str], tables: list[Table], plots: list[Plot], runs: Runs
     ) -> dict[str, Any]:
