@@ -57,6 +57,12 @@ def test_a_bracket_halves_the_window(f, bracket: bool) -> None:
     assert seen.coarsest == (COARSEST if bracket else float("inf"))
 
 
+@pytest.mark.parametrize(("n", "bracket"), [(3, False), (5, True), (7, True)])
+def test_two_basins_are_a_bracket_if_the_best_has_points_all_around(n: int, bracket: bool) -> None:
+    seen = focus(grid_of(lambda x, y: (x.abs() - 0.55).abs() + 0.1 * x + 2 * y.abs(), n=n), n)
+    assert seen.coarsest == (COARSEST if bracket else float("inf"))
+
+
 def test_kinks_are_no_obstacle() -> None:
     rng, gaps = np.random.default_rng(3), []
     for _ in range(20):

@@ -20,18 +20,21 @@ def spd(dim: int, condition: float, seed: int = 0) -> torch.Tensor:
     return basis @ torch.diag(torch.logspace(0, np.log10(condition), dim, dtype=torch.float64)) @ basis.T
 
 
-def seen(hessian: torch.Tensor, theta: torch.Tensor, pairs: torch.Tensor, n: int = 5):
-    """A round of one rover on grids of different frames: the curvature, its gradient, and the pairs with their rows."""
+def grids(hessians: torch.Tensor, thetas: torch.Tensor, pairs: torch.Tensor, n: int = 5):
+    """What A rovers at ``thetas`` (A, d) see of ``x H x / 2``: their windows ``(m, A, 2, 2)``, values ``(m, A, n, n)``."""
     generator = torch.Generator().manual_seed(1)
-    window = 0.1 * torch.randn(len(pairs), 1, 2, 2, generator=generator, dtype=torch.float64)
-    offsets = grid_offsets(n) * 2 / (n - 1)
-    grids = (offsets @ window.mT).squeeze(1)  # (m, P, 2)
-    x = theta.repeat(len(pairs), n * n, 1)
+    window = 0.1 * torch.randn(len(pairs), len(thetas), 2, 2, generator=generator, dtype=torch.float64)
+    moves = grid_offsets(n) * 2 / (n - 1) @ window.mT  # (m, A, P, 2)
+    x = thetas[:, None].repeat(len(pairs), 1, n * n, 1)
     for row, pair in enumerate(pairs):
-        x[row][:, pair] += grids[row]
-    values = 0.5 * ((x @ hessian) * x).sum(-1)
+        x[row][..., pair] += moves[row]
+    return window, (0.5 * ((x @ hessians) * x).sum(-1)).unflatten(-1, (n, n))
+
+
+def seen(hessian: torch.Tensor, theta: torch.Tensor, pairs: torch.Tensor):
+    """A round of one rover on grids of different frames: the curvature, its gradient, and the pairs with their rows."""
     model, slots = Curvature(1, len(theta)), torch.arange(len(pairs))
-    gradient = model.note(torch.tensor([0]), pairs, slots, window, values.view(-1, 1, n, n))
+    gradient = model.note(torch.tensor([0]), pairs, slots, *grids(hessian[None], theta[None], pairs))
     return model, gradient, slots
 
 
@@ -71,6 +74,43 @@ def test_negative_curvature_is_descended() -> None:
     model, gradient, slots = seen(hessian, theta, pairs)
     steps = model.steps(torch.tensor([0]), gradient, pairs, slots)[0]
     assert (steps @ gradient[0] < 0).all()
+
+
+def test_where_nothing_is_convex_the_step_is_the_scaled_gradient() -> None:
+    hessian = torch.diag(torch.tensor([-1.0, -2.0, -4.0], dtype=torch.float64))
+    theta, pairs = torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64), AllPairs()(3, torch.Generator())
+    model, gradient, slots = seen(hessian, theta, pairs)
+    steps = model.steps(torch.tensor([0]), gradient, pairs, slots)[0]
+    torch.testing.assert_close(steps, theta.expand_as(steps))  # -g / |h| = theta: up the hill's other side, downhill
+
+
+def test_rovers_do_not_mix_and_remember_what_they_do_not_see_again() -> None:
+    hessians = torch.stack([spd(4, 10, seed) for seed in (1, 2)])
+    thetas = torch.tensor([[1.0, -2.0, 0.5, 3.0], [-1.0, 0.2, 2.0, 0.7]], dtype=torch.float64)
+    pairs, both = AllPairs()(4, torch.Generator()), torch.tensor([1, 2])
+    slots, model = torch.arange(len(pairs)), Curvature(3, 4)
+    first, second = pairs.T
+    window, values = grids(hessians, thetas, pairs)
+    gradient = model.note(both, pairs, slots, window, values)
+    torch.testing.assert_close(gradient, (hessians @ thetas[..., None])[..., 0])
+    newton = model.steps(both, gradient, pairs, slots)[:, -1]
+    torch.testing.assert_close(newton, -thetas, rtol=1e-4, atol=1e-6)
+
+    values = values * 2  # another surface, of which the second of them sees nothing in the first slice
+    values[0, 1] = float("nan")
+    gradient = model.note(both, pairs[:1], slots[:1], window[:1], values[:1])
+    assert gradient[0, pairs[0]].isfinite().all() and gradient[1].isnan().all()
+    doubled = torch.ones(len(pairs), dtype=torch.float64)
+    doubled[0] = 2
+    torch.testing.assert_close(model.coupling[1], doubled * hessians[0][first, second])
+    torch.testing.assert_close(model.coupling[2], hessians[1][first, second])
+    doubled = torch.ones(4, dtype=torch.float64).index_fill(0, pairs[0], 2)
+    torch.testing.assert_close(model.diagonal[1], doubled * hessians[0].diagonal())
+    torch.testing.assert_close(model.diagonal[2], hessians[1].diagonal())
+    assert not model.diagonal[0].any() and not model.coupling[0].any(), "the one that was not active"
+
+    model.forget(1)
+    assert not model.diagonal[1].any() and not model.coupling[1].any() and model.diagonal[2].all()
 
 
 @pytest.mark.parametrize(("dim", "slices"), [(6, AllPairs()), (20, Partners(1))])
