@@ -124,10 +124,19 @@ class HelpedLoader(DataLoader):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _ASK_TO_LEAVE)
         try:
             with _no_gpu_for_helpers():
-                return super().__iter__()
+                batches = super().__iter__()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             _helpers.update(set(multiprocessing.active_children()) - others)
+        return _received(batches)
+
+
+def _received(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same; a death in the middle of a message is told as PyTorch tells every other."""
+    try:
+        yield from batches
+    except (ConnectionError, EOFError) as error:
+        raise RuntimeError("a data-making worker process died while it handed over a batch") from error
 
 
 _ASK_TO_LEAVE = {signal.SIGINT, signal.SIGTERM}
