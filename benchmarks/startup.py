@@ -1,4 +1,4 @@
-"""What ``import rover`` costs in a fresh process, beyond ``import torch`` which it cannot do without."""
+"""What ``import rover`` costs in a fresh process, beyond ``import torch`` which it cannot do without (Linux)."""
 
 from __future__ import annotations
 

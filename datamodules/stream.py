@@ -28,7 +28,12 @@ def derive_seed(*parts: int) -> int:
 
 
 def share_cores(trainer: Any, num_workers: int) -> None:
-    """Leave a core to each generating process: two that fight for one halve the speed of both, or worse."""
+    """Leave a core to each generating process: two that fight for one halve the speed of both, or worse.
+
+    Args:
+        trainer: the Lightning trainer, whose processes on this machine share its cores; ``None``: one process.
+        num_workers: generating processes of each. PyTorch keeps one thread at least, and never gets more than it had.
+    """
     processes = trainer.num_devices if trainer is not None else 1
     free = (os.cpu_count() or 1) // processes - num_workers
     torch.set_num_threads(max(1, min(torch.get_num_threads(), free)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 import rover
@@ -25,7 +26,17 @@ def test_a_quadratic_in_three_dimensions():
 
 def test_rosenbrock_in_ten_dimensions():
     result = rover.minimize(RosenbrockProblem(10), np.zeros(10), maxiter=300, **RUN)
-    assert result.fun <= 1e-1
+    assert result.fun <= 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_rosenbrock_from_its_classic_start_in_a_box(seed: int) -> None:
+    """There is a second minimum, 3.99, near (-1, 1, ..., 1), the side of the start."""
+    x0 = np.tile([-1.2, 1.0], 5) + 0.1 * np.random.default_rng(seed).standard_normal(10)
+    box = [(-5, 5)] * 10
+    result = rover.minimize(RosenbrockProblem(10), x0, bounds=box, batched=True, probe=False, maxiter=300, seed=seed)
+    assert result.fun <= 1e-10
 
 
 def test_linear_classification_beats_any_learning_rate_of_gradient_descent():

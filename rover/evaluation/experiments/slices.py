@@ -145,6 +145,11 @@ def paired_table(runs: Runs, pairs: Sequence[Sequence[str]], title: str) -> Tabl
     """Which of two entrants ends lower from the same start, with one-sided p-values over the starts.
 
     The size of a difference is that of the logarithms of the gaps, as final losses differ by orders of magnitude.
+
+    Args:
+        runs: problem -> entrant -> its runs; those of two entrants on a problem begin at the same starts.
+        pairs: names of entrants, (expected lower, expected higher); a pair with an absent one is left out.
+        title: of the table.
     """
     rows: list[list[Any]] = []
     for lower, higher in pairs:
