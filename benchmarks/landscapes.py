@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,25 +11,27 @@ import torch
 
 from benchmarks.measure import interleaved, rate_row
 from rover.landscapes import MODALITIES, Prototypes, sample_prototypes
-from rover.navigation.grid import grid_points
+from rover.navigation.grid import grid_offsets, grid_points
 
 BATCH, LOOPED, GRID_SIZE = 256, 32, 15
-CHUNK = 2048  # functions at once where points are few: the cloning data
+REPEATED = 20
+CHUNK = 2048  # functions at once: the cloning data
 
 
 def rows() -> list[dict[str, Any]]:
     """What was measured, see :mod:`benchmarks.measure`."""
-    return [*_loops(1), *_loops(GRID_SIZE), _ceiling(MODALITIES), *(_ceiling((name,)) for name in MODALITIES[1:])]
+    kinds = [MODALITIES, *((name,) for name in MODALITIES[1:])]
+    ceilings = [row for count in (CHUNK, BATCH) for names in kinds for row in _ceiling(names, count)]
+    return [*_loops(1), *_loops(GRID_SIZE), *ceilings]
 
 
 def _loops(grid_size: int) -> list[dict[str, Any]]:
     """Noisy evaluations against loops over the functions: of our own surfaces, in NumPy, and in scikit-learn."""
     batch = CHUNK if grid_size == 1 else BATCH
-    surfaces, points, generator = _batch(MODALITIES, grid_size, batch)
-    few, their_points, _ = _batch(MODALITIES, grid_size, LOOPED)
-    functions, rng = [numpy_function(few, k) for k in range(LOOPED)], np.random.default_rng(0)
-    processes = [gaussian_process(few, k) for k in range(LOOPED)]
-    where = their_points.numpy()
+    ours, few = Case(MODALITIES, grid_size, batch), Case(MODALITIES, grid_size, LOOPED)
+    rng, where = np.random.default_rng(0), few.points.numpy()
+    functions = [numpy_function(few.surfaces, k) for k in range(LOOPED)]
+    processes = [gaussian_process(few.surfaces, k) for k in range(LOOPED)]
 
     def loop() -> None:
         for function, x in zip(functions, where, strict=True):
@@ -40,48 +44,47 @@ def _loops(grid_size: int) -> list[dict[str, Any]]:
                 mean, std = process.predict(x, return_std=True)
                 _ = mean + std * rng.standard_normal(len(mean))
 
-    single = [few.select(slice(k, k + 1)) for k in range(LOOPED)]
+    single = [few.select(k) for k in range(LOOPED)]
 
     def one_by_one() -> None:
-        for k, surface in enumerate(single):
-            surface(their_points[k : k + 1], generator)
+        for case in single:
+            case(noisy=True)
 
     rivals = {
-        "ours": lambda: surfaces(points, generator),
+        "ours": repeated(lambda: ours(noisy=True)),
         "one by one": one_by_one,
         "loop": loop,
         "scikit-learn": fitted,
     }
     seconds = interleaved(rivals)
-    size, count = points.shape[1], LOOPED * points.shape[1]
-    of = f"{batch} functions, " + ("1 point" if size == 1 else f"{size} points")
+    size = few.points.shape[1]
+    of = f"{batch} functions, " + ("1 point" if size == 1 else f"grids of {size} points")
     fields = sum(process is not None for process in processes) * size
     asked = ">= 100" if size == 1 else ""
+    names = {
+        "one by one": ("the same surfaces one by one in a loop", asked, LOOPED * size),
+        "loop": ("a NumPy loop over the functions", asked, LOOPED * size),
+        "scikit-learn": ("a loop over scikit-learn's GaussianProcessRegressor", ">= 100", fields),
+    }
     return [
         rate_row(
-            f"noisy evaluations/s, {of} each, against the same surfaces one by one in a loop",
-            seconds["ours"], seconds["one by one"], asked, work=batch * size, their_work=count,
-        ),
-        rate_row(
-            f"noisy evaluations/s, {of} each, against a NumPy loop over the functions",
-            seconds["ours"], seconds["loop"], asked, work=batch * size, their_work=count,
-        ),
-        rate_row(
-            f"noisy evaluations/s, {of} each, against a loop over scikit-learn's GaussianProcessRegressor",
-            seconds["ours"], seconds["scikit-learn"], ">= 100", work=batch * size, their_work=fields,
-        ),
+            f"noisy evaluations/s, {of} each, against {what}",
+            seconds["ours"], seconds[rival], bound, work=REPEATED * batch * size, their_work=work,
+        )
+        for rival, (what, bound, work) in names.items()
     ]  # fmt: skip
 
 
-def _ceiling(modalities: tuple[str, ...]) -> dict[str, Any]:
+def _ceiling(modalities: tuple[str, ...], count: int) -> list[dict[str, Any]]:
     """Noise-free evaluations against one exponential and one multiply-add for each point and centre.
 
-    A quadratic has no exponential: there the ceiling is the multiply-add.
+    A quadratic has no exponential: there the ceiling is the multiply-add. Grids (what a rover samples) and the same points
+    without the knowledge that they form grids.
     """
-    surfaces, points, _ = _batch(modalities, GRID_SIZE)
-    size = points.shape[1]
+    case = Case(modalities, GRID_SIZE, count)
+    size = case.points.shape[1]
     centers = {"quadratic": 0, "valley": 1, "saddle": 4, "plateau": 1}
-    counts = torch.tensor([centers[name] for name in MODALITIES])[surfaces.modality]
+    counts = torch.tensor([centers[name] for name in MODALITIES])[case.surfaces.modality]
     exponentials, additions = int(counts.sum()) * size, int(counts.clamp(min=1).sum()) * size
     x = -torch.rand(additions, dtype=torch.float64)
     a, out = torch.rand_like(x), torch.empty_like(x)
@@ -90,21 +93,60 @@ def _ceiling(modalities: tuple[str, ...]) -> dict[str, Any]:
         torch.exp(x[:exponentials], out=out[:exponentials])
         torch.addcmul(a, out, a, out=out)
 
-    seconds = interleaved({"ours": lambda: surfaces.mean(points), "ceiling": ceiling}, rounds=25)
-    what = "all modalities mixed" if len(modalities) > 1 else f"{modalities[0]}s"
-    name = f"evaluations/s, {what}, as a share of the ceiling (one exp and one multiply-add a point and centre)"
-    return rate_row(name, seconds["ours"], seconds["ceiling"], ">= 0.5", work=BATCH * size)
+    points = case.points
+    rivals = {"grids": case, "points": lambda: case.surfaces.mean(points), "ceiling": ceiling}
+    seconds = interleaved({name: repeated(rival) for name, rival in rivals.items()}, rounds=25)
+    what = f"{count} functions, " + ("all modalities" if len(modalities) > 1 else f"{modalities[0]}s")
+    work = REPEATED * count * size
+    return [
+        rate_row(
+            f"evaluations/s on grids, {what}, as a share of the ceiling (one exp and one multiply-add a point and centre)",
+            seconds["grids"], seconds["ceiling"], ">= 0.5", work=work,
+        ),
+        rate_row(f"the same at points that need not be grids, {what}", seconds["points"], seconds["ceiling"], work=work),
+    ]  # fmt: skip
 
 
-def _batch(
-    modalities: tuple[str, ...], grid_size: int, count: int = BATCH
-) -> tuple[Prototypes, torch.Tensor, torch.Generator]:
-    generator = torch.Generator().manual_seed(0)
-    surfaces = sample_prototypes(count, generator, modalities)
-    starts = surfaces.sample_starts(generator)
-    if grid_size == 1:
-        return surfaces, starts[:, None], generator
-    return surfaces, grid_points(starts, torch.full((count,), 0.1, dtype=starts.dtype), grid_size), generator
+def repeated(call: Callable[[], Any]) -> Callable[[], None]:
+    """So many calls as one, which is long enough to be timed."""
+
+    def calls() -> None:
+        for _ in range(REPEATED):
+            call()
+
+    return calls
+
+
+class Case:
+    """Surfaces, and where they are evaluated: on the grids of rovers at their starts, or (grid size 1) at the starts."""
+
+    def __init__(self, modalities: tuple[str, ...], grid_size: int, count: int) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+        self.surfaces = sample_prototypes(count, self.generator, modalities)
+        self.center = self.surfaces.sample_starts(self.generator)
+        self.offsets = torch.zeros(1, 2, dtype=torch.float64) if grid_size == 1 else grid_offsets(grid_size)
+        self.delta = torch.full((count,), 0.1, dtype=torch.float64)
+        self.frame = torch.eye(2, dtype=torch.float64).repeat(count, 1, 1)
+
+    @property
+    def points(self) -> torch.Tensor:
+        """The same places one by one, ``(B, P, 2)``."""
+        grid_size = int(len(self.offsets) ** 0.5)
+        return self.center[:, None] if grid_size == 1 else grid_points(self.center, self.delta, grid_size)
+
+    def select(self, index: int) -> Case:
+        """One instance."""
+        new, part = copy.copy(self), slice(index, index + 1)
+        new.surfaces = self.surfaces.select(part)
+        new.center, new.delta, new.frame = self.center[part], self.delta[part], self.frame[part]
+        return new
+
+    def __call__(self, noisy: bool = False) -> torch.Tensor:
+        """Evaluate, as the environment does."""
+        generator = self.generator if noisy else None
+        if len(self.offsets) == 1:
+            return self.surfaces(self.center[:, None], generator)
+        return self.surfaces.on_grid(self.center, self.delta[:, None, None] * self.frame, self.offsets, generator)
 
 
 def numpy_function(surfaces: Prototypes, index: int) -> Any:

@@ -1,4 +1,4 @@
-"""The navigator's training: against a plain PyTorch loop with the same networks, and against Stable-Baselines3's DDPG."""
+"""The navigator's training: against a plain PyTorch loop with the same networks, and against other libraries' DDPG."""
 
 from __future__ import annotations
 
@@ -13,25 +13,23 @@ import lightning.pytorch as pl
 import torch
 from torch import nn
 
-from benchmarks.measure import interleaved, rate_row, row
+from benchmarks import peers
+from benchmarks.measure import row
 from datamodules.navigation import NavigationDataConfig, NavigationDataModule, training_batch
 from lit_modules.ddpg import DDPGModelConfig, DDPGModule, soft_update
 from rover.learning.losses import policy_gradient_loss, td_loss, td_target
-from rover.learning.replay import EpisodeReplay, Episodes
+from rover.learning.replay import EpisodeReplay
 from rover.learning.rollout import rollout
-from rover.navigation.environment import Navigation, NavigationConfig
-from rover.networks import Actor, AngleNet, Critic, Encoder, NetworkConfig
+from rover.navigation.environment import Navigation
+from rover.networks import Actor, AngleNet, Critic, NetworkConfig
 
-EPISODES, HORIZON, GRID_SIZE = 32, 30, 15
+GRID_SIZE = 15
 ITERATIONS = 12
 
 
 def rows() -> list[dict[str, Any]]:
     """What was measured, see :mod:`benchmarks.measure`."""
-    return [lightning_overhead(), *stable_baselines()]
-
-
-# ------------------------------------------------------------------------------------------------- Lightning's overhead
+    return [lightning_overhead(), *peers.rows()]
 
 
 def lightning_overhead() -> dict[str, Any]:
@@ -129,87 +127,3 @@ class PlainLoop:
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), self.config.gradient_clip)
         optimizer.step()
-
-
-# --------------------------------------------------------------------------------------------------- Stable-Baselines3
-
-
-def stable_baselines() -> list[dict[str, Any]]:
-    """Updates a second at the same batch (32 episodes of 30 steps = 960 transitions) and encoder size; ours has an LSTM.
-
-    An update is a critic step, an actor step and a soft update of both targets; data are random, rollouts not counted.
-    Without Stable-Baselines3 (extra ``bench``) there is no row.
-    """
-    try:
-        import stable_baselines3  # noqa: F401
-    except ImportError:
-        print("Stable-Baselines3 is not installed (pip install 'rover-descent[bench]'): its row is left out")
-        return []
-    peer, ours = _peer(), _ours()
-    seconds = interleaved({"ours": ours, "peer": peer}, rounds=5)
-    name = "DDPG updates/s (960 transitions, the paper's networks) against Stable-Baselines3's, which has no memory"
-    return [rate_row(name, seconds["ours"], seconds["peer"], ">= 1")]
-
-
-NETWORK = NetworkConfig(
-    grid_size=GRID_SIZE, channels=(8, 16), hidden_size=64, canonical=False, features=False, context=False
-)
-
-
-def _ours() -> Any:
-    """One update of our module, single critic and no delay as in the paper."""
-    config = DDPGModelConfig(
-        network=NETWORK, navigation=NavigationConfig(horizon=HORIZON), twin=False, smoothing=0.0, actor_delay=1,
-        privileged_critic=False,
-    )  # fmt: skip
-    module = DDPGModule(config, AngleNet(NETWORK))
-    module._trainer = type("Alone", (), {"world_size": 1})()  # type: ignore[assignment]
-    actor_optimizer, critic_optimizer = module.configure_optimizers()
-    states = Navigation.num_state(config.navigation)
-    replay = EpisodeReplay(512, HORIZON, GRID_SIZE, states)
-    shapes = [(HORIZON + 1, GRID_SIZE, GRID_SIZE), (HORIZON + 1, 2), (HORIZON + 1, 5), (HORIZON + 1, states)]
-    parts = [torch.rand(512, *shape) for shape in [*shapes, (HORIZON, 2), (HORIZON,)]]
-    replay.add(Episodes(*parts))
-    generator = torch.Generator().manual_seed(0)
-
-    def update() -> None:
-        sample = replay.sample(EPISODES, generator)
-        module._update_critic(sample, critic_optimizer)
-        module._update_actor(sample, actor_optimizer)
-        soft_update(module.target_actor, module.actor, config.tau)
-        soft_update(module.target_critics, module.critics, config.tau)
-
-    return update
-
-
-def _peer() -> Any:
-    """One update of Stable-Baselines3's DDPG with our encoder and hidden layers of our sizes."""
-    import gymnasium
-    import numpy as np
-    from stable_baselines3 import DDPG
-    from stable_baselines3.common.logger import configure
-    from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-
-    class Features(BaseFeaturesExtractor):
-        def __init__(self, space: Any) -> None:
-            super().__init__(space, NETWORK.hidden_size)
-            self.encoder = Encoder(NETWORK, norm="layer")
-            self.fc = nn.Linear(self.encoder.out_features, NETWORK.hidden_size)
-
-        def forward(self, seen: torch.Tensor) -> torch.Tensor:
-            return torch.relu(self.fc(self.encoder(seen)))
-
-    class Blank(gymnasium.Env):
-        observation_space = gymnasium.spaces.Box(0.0, 1.0, (GRID_SIZE, GRID_SIZE), np.float32)
-        action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
-
-    kinds = {"features_extractor_class": Features, "net_arch": {"pi": [64, 64], "qf": [128, 128]}}
-    batch = EPISODES * HORIZON
-    model = DDPG("MlpPolicy", Blank(), policy_kwargs=kinds, batch_size=batch, buffer_size=4 * batch, device="cpu")
-    model.set_logger(configure(None, []))
-    rng = np.random.default_rng(0)
-    for _ in range(4 * batch):
-        grid, after = rng.random((2, 1, GRID_SIZE, GRID_SIZE), dtype=np.float32)
-        action, reward = rng.uniform(-1, 1, (1, 2)), rng.random(1)
-        model.replay_buffer.add(grid, after, action, reward, np.zeros(1), [{}])
-    return lambda: model.train(1, batch)

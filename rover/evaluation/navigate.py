@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rover.landscapes.base import Landscape
-from rover.navigation.grid import grid_points
+from rover.navigation.grid import grid_offsets
 from rover.navigation.moves import Decision, RoverState
 
 
@@ -58,11 +58,12 @@ def navigate(
     """
     state = policy.initial_state(theta, alpha, delta)
     gap = landscape.mean(theta[:, None])[:, 0] - landscape.minimum
+    offsets = grid_offsets(policy.grid_size, theta.device, theta.dtype)
     kept = [(theta, gap, alpha, delta, state.frame, gap)]
     for _ in range(rounds):
-        points = grid_points(state.theta, state.delta, policy.grid_size, state.frame)
-        values = landscape(points, generator)
-        exact = values if generator is None else landscape.mean(points)
+        grid = state.theta, state.delta[:, None, None] * state.frame, offsets
+        values = landscape.on_grid(*grid, generator)
+        exact = values if generator is None else landscape.on_grid(*grid)
         best = torch.minimum(kept[-1][-1], exact.amin(-1) - landscape.minimum)
         state, _ = policy.advance(state, values)
         gap = landscape.mean(state.theta[:, None])[:, 0] - landscape.minimum

@@ -82,5 +82,9 @@ def mean_of(phi: Tensor, weights: Tensor) -> Tensor:
 
 def std_of(phi: Tensor, inverse: Tensor, prior: Tensor) -> Tensor:
     """Standard deviation of the conditional distribution (12): ``(B, C, P), (B, C, C), (B,) -> (B, P)``."""
-    explained = phi[:, 0].square() if phi.shape[1] == 1 else ((inverse @ phi) * phi).sum(1)
+    if phi.shape[1] == 1:
+        explained = phi[:, 0].square()
+    else:
+        weighted = inverse @ phi
+        explained = (weighted * phi if weighted.requires_grad else weighted.mul_(phi)).sum(1)
     return (1 - explained).clamp_(min=0).sqrt_().mul_(prior[:, None])

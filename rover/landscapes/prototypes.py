@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from rover.landscapes.base import Landscape
+from rover.landscapes.base import Landscape, observed
 from rover.landscapes.certify import certify_minimum
 from rover.landscapes.gaussian_field import (
     correlation,
@@ -32,6 +32,7 @@ from rover.landscapes.gaussian_field import (
     std_of,
     triangular_root,
 )
+from rover.landscapes.grid_field import Rows, coefficients, evaluate
 
 MODALITIES = ("quadratic", "valley", "saddle", "plateau")
 """The four kinds of surface, in the order of ``Prototypes.modality``."""
@@ -109,6 +110,25 @@ class Prototypes(Landscape):
         """Both from the same exponentials."""
         return self._evaluate(points, with_std=True)
 
+    def on_grid(
+        self, center: Tensor, basis: Tensor, offsets: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """By one matrix product, see :mod:`rover.landscapes.grid_field`; through the points where that would not do.
+
+        That is: where gradients are wanted, in less than float64, and for instances that are not sorted.
+        """
+        if center.shape != self.minimizer.shape:
+            raise ValueError(f"`center` must have shape {tuple(self.minimizer.shape)}, got {tuple(center.shape)}")
+        groups, rows = self._layout()
+        ordered = [(count, index) for count, index in groups if isinstance(index, slice)]
+        differentiable = torch.is_grad_enabled() and (center.requires_grad or basis.requires_grad)
+        if not ordered or differentiable or center.dtype != torch.float64:
+            return super().on_grid(center, basis, offsets, generator)
+        scale = None if generator is None else self.prior * self.noise_scale
+        coefficient = coefficients(rows, center, basis)
+        mean, std = evaluate(ordered, coefficient, offsets, self.weights, self.inverse, scale)
+        return mean if generator is None else observed(mean, std, generator)
+
     def _evaluate(self, points: Tensor, *, with_std: bool) -> tuple[Tensor, Tensor]:
         means, stds, order = [], [], []
         for count, index in self._blocks(points.shape[1]):
@@ -133,18 +153,20 @@ class Prototypes(Landscape):
 
     def _blocks(self, num_points: int) -> Iterator[tuple[int, Tensor | slice]]:
         """The groups in pieces of at most `_BLOCK` numbers."""
-        for count, index in self._cached_groups():
+        for count, index in self._layout()[0]:
             step = max(_BLOCK // (max(count, 1) * max(num_points, 1)), 1)
             if isinstance(index, slice):
                 yield from ((count, slice(k, min(k + step, index.stop))) for k in range(index.start, index.stop, step))
             else:
                 yield from ((count, part) for part in index.split(step))
 
-    def _cached_groups(self) -> list[tuple[int, Tensor | slice]]:
-        """The blocks, found once for each set of instances (finding them copies `modality` to the host)."""
-        if getattr(self, "_groups_of", None) is not self.modality:
-            self._groups_of, self._groups_cache = self.modality, self._groups()
-        return self._groups_cache
+    def _layout(self) -> tuple[list[tuple[int, Tensor | slice]], Rows]:
+        """The groups, and the rows of :meth:`on_grid`: found once for a set of instances, which copies to the host."""
+        if getattr(self, "_layout_of", None) is not self.centers:
+            counts = torch.tensor(_NUM_CENTERS, device=self.modality.device)[self.modality].clamp(min=1)
+            self._kept_layout = self._groups(), Rows.of(counts, self.centers, self.root)
+            self._layout_of = self.centers
+        return self._kept_layout
 
     def sample_starts(self, generator: torch.Generator) -> Tensor:
         """Start points "far enough from the optimum" (3.2.3): ``(B, 2)``.

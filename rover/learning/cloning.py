@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rover.landscapes.prototypes import MODALITIES, sample_prototypes
 from rover.learning.teachers import teach
-from rover.navigation.grid import grid_points, rescale
+from rover.navigation.grid import grid_offsets, rescale
 
 FIXED_DELTA = 0.6
 """The predetermined resolution of the *fixed* protocol, for a 15 x 15 grid; other grids span the same window."""
@@ -86,11 +86,13 @@ def generate_tuples(
     fixed = share < {"fixed": 2.0, "field": -1.0, "mixed": 1 / 3}[protocol]
     quiet = fixed | (share < 2 / 3) if protocol == "mixed" else fixed
     landscape.noise_scale = torch.where(quiet, 0.0, landscape.noise_scale)
+    offsets = grid_offsets(grid_size, theta.device)
     rounds = []
     for _ in range(num_steps):
         u = torch.rand(num_functions, 2, generator=generator, dtype=theta.dtype, device=theta.device)
         delta = torch.where(fixed, FIXED_DELTA, low * (high / low) ** u[:, 0]) * 14 / (grid_size - 1)
-        values = landscape(grid_points(theta, delta, grid_size), None if protocol == "fixed" else generator)
+        basis = delta[:, None, None] * torch.eye(2, dtype=delta.dtype, device=delta.device)
+        values = landscape.on_grid(theta, basis, offsets, None if protocol == "fixed" else generator)
         lesson = teach(landscape, theta, saddle_free=saddle_free)
         length = lesson.step.norm(dim=-1, keepdim=True)
         # A rollout that has run out onto a flat teaches nothing: another function's state takes the place of its own.

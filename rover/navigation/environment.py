@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rover.landscapes.prototypes import Prototypes
 from rover.navigation.frame import FRAME_RULES, update_frame
-from rover.navigation.grid import grid_points, look
+from rover.navigation.grid import grid_offsets, look
 from rover.navigation.moves import Decision, RoverState, context_of, initial_state, transition
 from rover.navigation.rewards import REWARDS, start_reward, value_reward, window_reward
 
@@ -145,8 +145,10 @@ class Navigation:
 
     def _look(self) -> Observation:
         rover = self.rover
-        points = grid_points(rover.theta, rover.delta, self.grid_size, rover.frame)
-        self.sight = look(self.landscape(points, self.generator), self.grid_size)
+        offsets = grid_offsets(self.grid_size, rover.theta.device, rover.theta.dtype)
+        basis = rover.delta[:, None, None] * rover.frame
+        values = self.landscape.on_grid(rover.theta, basis, offsets, self.generator)
+        self.sight = look(values, self.grid_size)
         self.direction = self.predict_direction(self.sight.grid)
         return Observation(self.sight.grid, self.direction, context_of(rover, self.sight), self._full_state())
 

@@ -39,10 +39,9 @@ def module_of(device: str) -> DDPGModule:
 
 def surfaces_on(device: str) -> Prototypes:
     surfaces = sample_prototypes(8, torch.Generator().manual_seed(0))
-    surfaces.mean(surfaces.minimizer[:, None])  # finds the groups of instances, once for each batch, on the host
-    groups = surfaces._groups_cache
+    groups, rows = surfaces._layout()  # found once for each batch, on the host
     moved = surfaces.to(device)
-    moved._groups_of, moved._groups_cache = moved.modality, groups
+    moved._layout_of, moved._kept_layout = moved.centers, (groups, type(rows)(*(part.to(device) for part in rows)))
     return moved
 
 

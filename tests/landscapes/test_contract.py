@@ -117,6 +117,20 @@ def test_instances_are_independent_of_the_batch(make):
 
 
 @every_landscape
+def test_grids_are_what_their_points_say(make):
+    landscape = make(3, dtype=torch.float64)
+    center = (landscape.lower + landscape.upper) / 2
+    basis = 0.1 * (landscape.upper - landscape.lower)[..., None] * torch.tensor([[1.0, -0.5]], dtype=torch.float64)
+    basis[:, 0] *= -0.3
+    offsets = torch.cartesian_prod(*2 * [torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)])
+    points = center[:, None] + offsets @ basis.mT
+    unit = scale_of(landscape)[:, None]
+    torch.testing.assert_close(landscape.on_grid(center, basis, offsets) / unit, landscape(points) / unit)
+    noisy = landscape.on_grid(center, basis, offsets, generator(1))
+    torch.testing.assert_close(noisy / unit, landscape(points, generator(1)) / unit, rtol=1e-6, atol=1e-6)
+
+
+@every_landscape
 def test_noise_is_the_generators(make):
     landscape = make(2, dtype=torch.float64)
     points = landscape.minimizer[:, None] + 0.1

@@ -95,7 +95,8 @@ def test_translation_scale_and_a_f_plus_b_leave_the_observations(generator: torc
     other.landscape = other.landscape.select(quadratics.nonzero()[:, 0])
     # x -> 3 x + shift, f -> 7 f: a quadratic |A (x - m)|^2 stays one.
     shift = torch.tensor([5.0, -2.0], dtype=torch.float64)
-    other.landscape.minimizer = 3 * other.landscape.minimizer + shift
+    other.landscape.centers = 3 * other.landscape.centers + shift
+    other.landscape.minimizer = other.landscape.centers[:, 0]
     other.landscape.factor = other.landscape.factor * 7**0.5 / 3
     count = int(quadratics.sum())
     theta = 4 * torch.randn(count, 2, generator=generator, dtype=torch.float64)
