@@ -15,9 +15,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rover.navigation.grid import grid_offsets, look
-from rover.navigation.moves import RoverState, transition
+from rover.navigation.grid import grid_offsets
+from rover.navigation.moves import RoverState
+from rover.optimize.advance import advance
+from rover.optimize.anchor import anchored
 from rover.optimize.axis_record import AxisRecord
+from rover.optimize.combine import combine
 from rover.optimize.curvature import ITERATES, Curvature
 from rover.optimize.focus import focus, focus_noisy
 from rover.optimize.move_search import SHORTEST, MoveSearch
@@ -33,7 +36,6 @@ from rover.policy import Policy
 SHRINK = 0.25
 """By how much a grid may become finer in one round so that it fits into the box without being moved."""
 _TINY, _HUGE = 1e-150, 1e150
-_ROWS_AT_ONCE = 4096  # grids in one network call: bounds the memory of the activations
 
 
 class View(NamedTuple):
@@ -101,6 +103,7 @@ class Engine:
         self.model: Model | None = None
         offsets = grid_offsets(n)
         self._offsets = offsets[::n].clone() if self.dim == 1 else offsets
+        self._cells = self._offsets * torch.tensor([1.0, float(self.dim > 1)], dtype=torch.float64)
         self._middle = n // 2 if self.dim == 1 else (n // 2) * n + n // 2
         self.isotropic = False
         self._log_width = space.width.log()
@@ -252,16 +255,18 @@ class Engine:
 
         # See and decide: all slices of all rovers are one batch of 2-D rovers, at a theta of zero, so that the new theta
         # is the move (eq 4).
-        after = self._advance(values.transpose(0, 1).flatten(0, 1), view)
+        fields = {name: field.flatten(0, 1) for name, field in view.state.items()} | {"delta": view.delta.flatten()}
+        still = RoverState(theta=values.new_zeros(num_slices * num_active, 2), **fields)
+        after = advance(self.policy, values.transpose(0, 1).flatten(0, 1), still, line=self.dim == 1)
         move = after.theta.view(num_slices, num_active, 2)
         if self.rules.anchor == "best":
-            move = self._anchored(move, values.transpose(0, 1), view)
+            move = anchored(move, values.transpose(0, 1), self._cells, view.delta, self._frame_of(view))
         if self.rules.focus and self.dim == 2:
             move, after = self._focused(move, after, values[:, 0], view)
 
         # Move: from the centres of the grids, which near a bound are not where the rover stands.
         move = view.center - self._standing(view.active, view.pairs) + move
-        total = self._combine(move, seen)
+        total = combine(move, seen, view.pairs, self.dim)
         if self.search is None:
             self.theta[view.active] = self.space.clamp(self.theta[view.active] + total)
         else:
@@ -275,11 +280,14 @@ class Engine:
             self._call_back(values[:, 0], view, self.recall)
         return step
 
+    def _frame_of(self, view: View) -> Tensor:
+        """Frames ``(m, A, 2, 2)``; with one variable the identity."""
+        frame = view.state["frame"]
+        return torch.eye(2, dtype=torch.float64).expand_as(frame) if self.dim == 1 else frame
+
     def _call_back(self, values: Tensor, view: View, recall: Recall) -> None:
         """Put rovers that have lost their way back to their best points: ``values (A, P)``."""
-        center, delta, frame = view.center[0], view.delta[0, :, None], view.state["frame"][0]
-        if self.dim == 1:
-            frame = torch.eye(2, dtype=torch.float64).expand_as(frame)
+        center, delta, frame = view.center[0], view.delta[0, :, None], self._frame_of(view)[0]
         points = center[:, None] + delta[..., None] * (self._offsets @ frame.mT)
         offsets = torch.linalg.solve_ex(frame, recall.theta[view.active] - center)[0] / delta
         half = (self.policy.grid_size - 1) / 2
@@ -322,46 +330,6 @@ class Engine:
             blind=torch.zeros(len(active), dtype=torch.bool),  # the slices are there to notice
         )
 
-    def _advance(self, values: Tensor, view: View) -> RoverState:
-        """One decision and transition of R two-dimensional rovers, in chunks of bounded memory: ``values (R, P)``."""
-        n = self.policy.grid_size
-        fields = {name: field.flatten(0, 1) for name, field in view.state.items()}
-        fields["delta"] = view.delta.flatten()
-        state = RoverState(theta=values.new_zeros(len(values), 2), **fields)
-        if self.dim == 1:
-            values = values[..., None].expand(-1, n, n).flatten(1)
-        parts = []
-        for first in range(0, len(values), _ROWS_AT_ONCE):
-            rows = slice(first, first + _ROWS_AT_ONCE)
-            part = state if len(values) <= _ROWS_AT_ONCE else RoverState(*(field[rows] for field in state))
-            sight = look(values[rows], n)
-            decision = self.policy.decide(sight, part)
-            if self.dim == 1:
-                sign = torch.where(decision.direction[:, :1] < 0, -1.0, 1.0)
-                decision = decision._replace(direction=torch.cat([sign, 0 * sign], -1), frame=part.frame)
-            parts.append(transition(part, decision, sight, act_first=self.policy.config.act_first))
-        return parts[0] if len(parts) == 1 else RoverState(*(torch.cat(field) for field in zip(*parts, strict=True)))
-
-    def _anchored(self, move: Tensor, values: Tensor, view: View) -> Tensor:
-        """The moves, or where a move would miss the cell of the best point of its grid, the way there.
-
-        Not where the best point is on the rim and the move leads beyond it: there may be more where that came from.
-
-        Args:
-            move: ``(m, A, 2)``, from the centres of the grids.
-            values: ``(m, A, P)``.
-            view: the grids.
-        """
-        half = (self.policy.grid_size - 1) / 2
-        delta, frame = view.delta[..., None], view.state["frame"]
-        best = self._offsets[torch.where(values.isfinite(), values, float("inf")).argmin(-1)]  # in cells
-        if self.dim == 1:
-            frame, best = torch.eye(2, dtype=torch.float64).expand_as(frame), best * best.new_tensor([1.0, 0.0])
-        landing = torch.linalg.solve_ex(frame, move)[0] / delta
-        missed = (landing - best).abs().amax(-1) > 1
-        stays = (best.abs().amax(-1) < half) | (landing.abs().amax(-1) <= half + 0.5)
-        return torch.where((missed & stays)[..., None], delta * (frame @ best[..., None])[..., 0], move)
-
     def _focused(self, move: Tensor, after: RoverState, values: Tensor, view: View) -> tuple[Tensor, RoverState]:
         """Moves and resolutions after :mod:`rover.optimize.focus`: ``move (1, A, 2)``, ``values (A, P)``."""
         half = (self.policy.grid_size - 1) / 2
@@ -378,26 +346,6 @@ class Engine:
         finer = torch.minimum(torch.maximum(after.delta, seen.finest * delta), seen.coarsest * delta)
         alpha = torch.where(finer == after.delta, after.alpha, finer * half / 2)
         return torch.where(there.isnan(), move[0], there)[None], after._replace(delta=finer, alpha=alpha)
-
-    def _combine(self, move: Tensor, seen: Tensor) -> Tensor:
-        """The least-squares solution of (8): for each axis the mean over the slices that saw something along it.
-
-        Args:
-            move: ``(m, A, 2)``.
-            seen: ``(m, A)``.
-
-        Returns:
-            ``(A, d)``; zero along axes of which nothing was seen.
-        """
-        move = torch.where(seen[..., None], move, 0.0)
-        if self.dim <= 2:
-            return move[0, :, : self.dim]
-        axes = self._seen().pairs.flatten()
-        total = torch.zeros(self.dim, move.shape[1], dtype=torch.float64)
-        count = torch.zeros_like(total)
-        total.index_add_(0, axes, move.transpose(1, 2).flatten(0, 1))
-        count.index_add_(0, axes, seen.double().repeat_interleave(2, 0))
-        return (total / count.clamp(min=1)).T
 
     def _newton_steps(self, values: Tensor, view: View) -> Tensor:
         """Steps of the model that the slices make together, ``(A, K, d)``: ``values (A, m, P)``."""
@@ -448,6 +396,11 @@ class Engine:
 
     # -- save and resume ----------------------------------------------------------------------------------------------
 
+    def _parts(self) -> dict[str, Any]:
+        """What remembers; None where the rules do without it."""
+        names = ("axes", "table", "search", "curvature", "recent", "recall")
+        return {name: getattr(self, name) for name in names}
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next round depends on, as tensors and scalars."""
         view = self.view
@@ -455,12 +408,7 @@ class Engine:
             "theta": self.theta.clone(),
             "start_log": self._start_log.clone(),
             "isotropic": self.isotropic,
-            "axes": self.axes.state_dict(),
-            "search": None if self.search is None else self.search.state_dict(),
-            "curvature": None if self.curvature is None else self.curvature.state_dict(),
-            "recent": None if self.recent is None else self.recent.state_dict(),
-            "recall": None if self.recall is None else self.recall.state_dict(),
-            "table": self.table.state_dict(),
+            **{name: None if part is None else part.state_dict() for name, part in self._parts().items()},
             "generator": self.generator.get_state(),
             "view": None if view is None else {name: _copy(value) for name, value in view._asdict().items()},
             "strategy": self.strategy.state_dict() if hasattr(self.strategy, "state_dict") else None,
@@ -470,16 +418,9 @@ class Engine:
         """Undo :meth:`state_dict`."""
         self.theta, self._start_log = state["theta"].clone(), state["start_log"].clone()
         self.isotropic = state["isotropic"]
-        self.axes.load_state_dict(state["axes"])
-        if self.search is not None:
-            self.search.load_state_dict(state["search"])
-        if self.curvature is not None:
-            self.curvature.load_state_dict(state["curvature"])
-        if self.recent is not None:
-            self.recent.load_state_dict(state["recent"])
-        if self.recall is not None:
-            self.recall.load_state_dict(state["recall"])
-        self.table.load_state_dict(state["table"])
+        for name, part in self._parts().items():
+            if part is not None:
+                part.load_state_dict(state[name])
         self.generator.set_state(state["generator"])
         view = state["view"]
         self.view = None if view is None else View(**{name: _copy(value) for name, value in view.items()})

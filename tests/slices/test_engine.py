@@ -11,6 +11,7 @@ from scipy.linalg import lstsq
 
 import rover
 from rover.navigation.grid import grid_points
+from rover.optimize.combine import combine
 from rover.optimize.slices import AllPairs, BlockPartners, Partners, RandomAxes
 
 LENGTHS = {"initial_step": 0.4, "initial_resolution": 0.3}
@@ -56,14 +57,14 @@ def test_any_moves_are_combined_by_least_squares(slices, policy):
     pairs = engine.view.pairs
     moves = torch.randn(len(pairs), 2, 2, generator=generator, dtype=torch.float64)
     seen = torch.rand(len(pairs), 2, generator=generator) < 0.8
-    combined = engine._combine(moves, seen)
+    combined = combine(moves, seen, pairs, dim)
     for number in range(2):
         mine = seen[:, number]
         rows = torch.eye(dim, dtype=torch.float64)[pairs[mine].flatten()]
         solution = lstsq(rows.numpy(), moves[mine, number].flatten().numpy())[0]
         np.testing.assert_allclose(combined[number], solution, atol=1e-12)
         if isinstance(slices, AllPairs):  # and this is what eqs 9 and 10 print, if everything is seen
-            whole = engine._combine(moves, torch.ones_like(seen))
+            whole = combine(moves, torch.ones_like(seen), pairs, dim)
             printed = torch.zeros(dim, dtype=torch.float64)
             printed.index_add_(0, pairs.flatten(), moves[:, number].flatten())
             np.testing.assert_allclose(whole[number], printed / (dim - 1), atol=1e-12)
