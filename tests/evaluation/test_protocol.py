@@ -134,7 +134,8 @@ def test_the_navigator_keeps_the_books_of_navigate(policy_file):
     alpha, half_width = draw_lengths(6, (0.01, 10.0), (0.05, 15.0), generator.manual_seed(stream_seed(2, 0)))
     path = navigate(load(policy_file), problem, start, alpha, half_width / 2, 5)
     np.testing.assert_allclose(run.current, path.gap.T.numpy())
-    assert (run.best[:, 1:] >= path.best_gap.T.numpy()[:, 1:]).all()  # which also counts the point not yet evaluated
+    # `path` also counts the point not yet evaluated; the two evaluate grids on different ways, equal up to rounding.
+    assert (run.best[:, 1:] >= path.best_gap.T.numpy()[:, 1:] - 1e-9).all()
     assert (run.evaluations[0] == 1 + 25 * np.arange(6)).all()
     assert (np.diff(run.best, axis=1) <= 0).all()
 
