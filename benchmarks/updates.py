@@ -21,7 +21,7 @@ from rover.learning.losses import policy_gradient_loss, td_loss, td_target
 from rover.learning.replay import EpisodeReplay
 from rover.learning.rollout import rollout
 from rover.navigation.environment import Navigation
-from rover.networks import Actor, AngleNet, Critic, NetworkConfig
+from rover.networks import Actor, AngleNet, Critic, NetworkConfig, see
 
 GRID_SIZE = 15
 ITERATIONS = 12
@@ -105,10 +105,11 @@ class PlainLoop:
         self.replay.add(rollout(navigation, self.actor, config.exploration))
         for k in range(config.updates_per_iteration):
             sample = self.replay.sample(config.episodes_per_update, self.generator)
-            seen = sample.grid, sample.direction, sample.context, sample.state
-            now, then = [part[:, :-1] for part in seen], [part[:, 1:] for part in seen]
+            seen = see(sample.grid, sample.direction, sample.context, config.network)
+            now = seen.at(slice(None, -1)), sample.state[:, :-1]
+            then = seen.at(slice(1, None)), sample.state[:, 1:]
             with torch.no_grad():
-                logits, _ = self.target_actor(*seen[:3])
+                logits, _ = self.target_actor(seen)
                 noise = torch.randn(logits.shape, generator=self.generator)
                 action = self.target_actor.squash(logits, (config.smoothing * noise).clamp(-0.3, 0.3))[:, 1:]
                 values = torch.stack([critic(*then, action) for critic in self.target_critics]).amin(0)
@@ -116,7 +117,7 @@ class PlainLoop:
             loss = sum(td_loss(critic(*now, sample.action), target) for critic in self.critics)
             self._descend(loss, self.critics, self.critic_optimizer)  # type: ignore[arg-type]
             if k % config.actor_delay:
-                logits, _ = self.actor(*now[:3])
+                logits, _ = self.actor(now[0])
                 loss = policy_gradient_loss(self.critics[0](*now, self.actor.squash(logits)), logits, 0.01)
                 self._descend(loss, self.actor, self.actor_optimizer)
                 soft_update(self.target_actor, self.actor, config.tau * config.actor_delay)

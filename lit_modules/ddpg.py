@@ -25,7 +25,7 @@ from rover.learning.losses import TD_LOSSES, policy_gradient_loss, td_loss, td_t
 from rover.learning.replay import EpisodeReplay, Episodes
 from rover.learning.rollout import rollout
 from rover.navigation.environment import Navigation, NavigationConfig
-from rover.networks import Actor, AngleNet, Critic, NetworkConfig
+from rover.networks import Actor, AngleNet, Critic, NetworkConfig, Seen, see
 from rover.policy import Policy, PolicyConfig, load_angle_net
 
 
@@ -232,17 +232,17 @@ class DDPGModule(pl.LightningModule):
     def _update_critic(self, sample: Episodes, optimizer: Any) -> dict[str, Tensor]:
         """Minimise the temporal difference against the target networks."""
         config = self.config
-        now, then = _observations(sample, slice(None, -1)), _observations(sample, slice(1, None))
+        seen, state = self._seen(sample), sample.state[..., : self.num_state]
+        now, then = slice(None, -1), slice(1, None)
         with torch.no_grad():
-            whole = _observations(sample, slice(None))
-            logits, _ = self.target_actor(*whole[:3])
+            logits, _ = self.target_actor(seen)
             action = self.target_actor.squash(logits, self._smoothing(logits))
             if config.recurrent_critic:  # its memory runs from the start of the episode
-                values = [critic(*self._critic_view(whole), action)[:, 1:] for critic in self.target_critics]
+                values = [critic(seen, state, action)[:, then] for critic in self.target_critics]
             else:
-                values = [critic(*self._critic_view(then), action[:, 1:]) for critic in self.target_critics]
+                values = [critic(seen.at(then), state[:, then], action[:, then]) for critic in self.target_critics]
             target = td_target(sample.reward, torch.stack(values).amin(0), config.gamma)
-        predictions = [critic(*self._critic_view(now), sample.action) for critic in self.critics]
+        predictions = [critic(seen.at(now), state[:, now], sample.action) for critic in self.critics]
         loss = torch.stack([td_loss(q, target, config.td) for q in predictions]).sum()
         norm = self._descend(loss, self.critics, optimizer)
         return {"critic_loss": loss.detach(), "q": predictions[0].detach().mean(), "critic_gradient": norm}
@@ -256,17 +256,16 @@ class DDPGModule(pl.LightningModule):
 
     def _update_actor(self, sample: Episodes, optimizer: Any) -> dict[str, Tensor]:
         """Climb the critic: the deterministic policy gradient."""
-        now = _observations(sample, slice(None, -1))
-        logits, _ = self.actor(*now[:3])
-        loss = policy_gradient_loss(
-            self.critics[0](*self._critic_view(now), self.actor.squash(logits)), logits, self.config.actor_penalty
-        )
+        now = slice(None, -1)
+        seen = self._seen(sample).at(now)
+        logits, _ = self.actor(seen)
+        q = self.critics[0](seen, sample.state[:, now, : self.num_state], self.actor.squash(logits))
+        loss = policy_gradient_loss(q, logits, self.config.actor_penalty)
         norm = self._descend(loss, self.actor, optimizer)
         return {"actor_loss": loss.detach(), "actor_gradient": norm, "logit": logits.detach().abs().mean()}
 
-    def _critic_view(self, observed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        grid, direction, context, state = observed
-        return grid, direction, context, state[..., : self.num_state]
+    def _seen(self, sample: Episodes) -> Seen:
+        return see(sample.grid, sample.direction, sample.context, self.config.network)
 
     def _descend(self, loss: Tensor, module: nn.Module, optimizer: Any) -> Tensor:
         """Gradient of one network only, averaged over the ranks, clipped; returns its norm.
@@ -367,10 +366,6 @@ def soft_update(target: nn.Module, source: nn.Module, tau: float) -> None:
                 kept.lerp_(current, tau)
             else:
                 kept.copy_(current)
-
-
-def _observations(sample: Episodes, when: slice) -> tuple[Tensor, ...]:
-    return sample.grid[:, when], sample.direction[:, when], sample.context[:, when], sample.state[:, when]
 
 
 def _restore(generator: torch.Generator, state: Tensor, seed: int) -> None:

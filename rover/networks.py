@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,9 +58,9 @@ class NetworkConfig:
 def polynomial_features(grid: Tensor) -> Tensor:
     """Slope, curvature, their share, the fit's quality and its direction: ``(..., n, n) -> (..., 10)``."""
     fit = fit_quadratic(grid)
-    slope = fit.gradient.norm(dim=-1, keepdim=True)
+    slope = torch.linalg.vector_norm(fit.gradient, dim=-1, keepdim=True)
     upper = torch.stack([fit.hessian[..., 0, 0], fit.hessian[..., 0, 1], fit.hessian[..., 1, 1]], -1)
-    bend = upper.norm(dim=-1, keepdim=True)
+    bend = torch.linalg.vector_norm(upper, dim=-1, keepdim=True)
     size = (slope + bend).clamp(min=1e-6)
     return torch.cat(
         [
@@ -120,6 +120,53 @@ def profiles(grid: Tensor, direction: Tensor) -> Tensor:
     return F.grid_sample(grid[:, None], where, align_corners=True).flatten(1)
 
 
+class Turned(NamedTuple):
+    """Grids as the convolutions want them; what :func:`turn` makes of them takes no weights."""
+
+    grid: Tensor  # (B, n, n)
+    back: Tensor | None  # (B, 2, 2), turns a vector back into the original axes; None: nothing was turned
+    features: Tensor | None  # (B, 10)
+
+
+def turn(grid: Tensor, config: NetworkConfig) -> Turned:
+    """Canonical grids and their features, as far as the config has them: ``(B, n, n)``."""
+    back = None
+    if config.canonical:
+        grid, back = canonicalise(grid)
+    return Turned(grid, back, polynomial_features(grid) if config.features else None)
+
+
+class Seen(NamedTuple):
+    """All that actor and critics are shown, before any weight: computed once, read by every one of them."""
+
+    grid: Tensor  # (..., n, n)
+    extra: Tensor  # (..., E): profiles, context, features
+
+    def at(self, when: slice) -> Seen:
+        """Some times of episodes ``(B, T, ...)``."""
+        return Seen(self.grid[:, when], self.extra[:, when])
+
+
+def see(grid: Tensor, direction: Tensor, context: Tensor, config: NetworkConfig, turned: Turned | None = None) -> Seen:
+    """What actor and critics read.
+
+    Args:
+        grid: ``(..., n, n)``.
+        direction: ``(..., 2)``.
+        context: ``(..., 5)``, see :func:`rover.navigation.moves.context_of`.
+        config: which of it they read.
+        turned: :func:`turn` of the grids, if it is there already.
+    """
+    leading = grid.shape[:-2]
+    flat = grid.flatten(0, -3)
+    turned = turn(flat, config) if turned is None else turned
+    parts = [profiles(flat, direction.flatten(0, -2)), context.flatten(0, -2)] if config.context else []
+    if turned.features is not None:
+        parts.append(turned.features)
+    extra = torch.cat(parts, -1) if parts else flat.new_empty(len(flat), 0)
+    return Seen(turned.grid.view(grid.shape), extra.view(*leading, extra.shape[-1]))
+
+
 class Encoder(nn.Module):
     """Two convolutions over the grid, normalised; strided where the grid is large enough to be redundant.
 
@@ -166,11 +213,12 @@ class AngleNet(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """Grids in [0, 1], ``(B, n, n)`` -> unnormalised directions y, ``(B, 2)``."""
-        back = None
-        if self.config.canonical:
-            grid, back = canonicalise(grid)
+        return self.read(turn(grid, self.config))
+
+    def read(self, turned: Turned) -> Tensor:
+        """The same from grids that are turned already."""
+        grid, back, features = turned
         x = self.encoder(grid)
-        features = polynomial_features(grid) if self.config.features else None
         if features is not None:
             x = torch.cat([x, features], -1)
         y = self.fc2(F.relu(self.fc1(x)))
@@ -180,13 +228,17 @@ class AngleNet(nn.Module):
 
     def direction(self, grid: Tensor) -> Tensor:
         """``Delta(s) = y / |y|``: unit vectors ``(B, 2)``; the first axis should y vanish."""
-        y = self(grid)
-        norm = y.norm(dim=-1, keepdim=True)
+        return self.direction_of(turn(grid, self.config))
+
+    def direction_of(self, turned: Turned) -> Tensor:
+        """The same from grids that are turned already."""
+        y = self.read(turned)
+        norm = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
         return torch.where(norm > 0, y / norm.clamp(min=1e-30), y.new_tensor([1.0, 0.0]))
 
 
 class Trunk(nn.Module):
-    """What actor and critic make of one grid before memory and action enter: ``(B, out_features)``."""
+    """What actor and critic make of each grid before memory and action enter."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -196,14 +248,13 @@ class Trunk(nn.Module):
         self.out_features = config.hidden_size
         self.fc = nn.Linear(self.encoder.out_features + extra, config.hidden_size)
 
-    def forward(self, grid: Tensor, direction: Tensor, context: Tensor) -> Tensor:
-        """``(B, n, n), (B, 2), (B, 5) -> (B, hidden_size)``; the context is :func:`rover.navigation.moves.context_of`."""
-        extra = [profiles(grid, direction), context] if self.config.context else []
-        if self.config.canonical:
-            grid, _ = canonicalise(grid)
-        if self.config.features:
-            extra.append(polynomial_features(grid))
-        return F.relu(self.fc(torch.cat([self.encoder(grid), *extra], -1)))
+    def forward(self, seen: Seen) -> Tensor:
+        """``(B, T, ...) -> (B, T, hidden_size)``."""
+        grid, extra = seen.grid.flatten(0, 1), seen.extra.flatten(0, 1)
+        x = self.encoder(grid)
+        if extra.shape[-1]:
+            x = torch.cat([x, extra], -1)
+        return F.relu(self.fc(x)).unflatten(0, seen.grid.shape[:2])
 
 
 class Actor(nn.Module):
@@ -222,22 +273,17 @@ class Actor(nn.Module):
         nn.init.uniform_(self.out.weight, -3e-3, 3e-3)
         nn.init.zeros_(self.out.bias)
 
-    def forward(
-        self, grid: Tensor, direction: Tensor, context: Tensor, memory: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, seen: Seen, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A sequence of grids to a sequence of *pre-tanh* outputs.
 
         Args:
-            grid: ``(B, T, n, n)``.
-            direction: ``(B, T, 2)``.
-            context: ``(B, T, 5)``.
+            seen: ``(B, T, ...)``, see :func:`see`.
             memory: ``(B, 2, H)``; zero if None.
 
         Returns:
             ``(B, T, 2)``, whose tanh is the action, and the memory ``(B, 2, H)`` after the last step.
         """
-        batch, time = grid.shape[:2]
-        x = self.trunk(grid.flatten(0, 1), direction.flatten(0, 1), context.flatten(0, 1)).unflatten(0, (batch, time))
+        x = self.trunk(seen)
         state = None if memory is None else (memory[:, 0][None].contiguous(), memory[:, 1][None].contiguous())
         y, (h, c) = self.lstm(x, state)
         y = torch.cat([y, x], -1) if self.skip else y
@@ -266,19 +312,18 @@ class Critic(nn.Module):
         self.fc2 = nn.Linear(128, 128)
         self.out = nn.Linear(128, 1)
 
-    def forward(self, grid: Tensor, direction: Tensor, context: Tensor, state: Tensor, action: Tensor) -> Tensor:
+    def forward(self, seen: Seen, state: Tensor, action: Tensor) -> Tensor:
         """Values of actions along whole episodes.
 
         Args:
-            grid, direction, context: as for :class:`Actor`.
+            seen: ``(B, T, ...)``, see :func:`see`.
             state: ``(B, T, num_state)``, the part of the full state that the critic may see.
             action: ``(B, T, 2)``.
 
         Returns:
             ``(B, T)``.
         """
-        batch, time = grid.shape[:2]
-        x = self.trunk(grid.flatten(0, 1), direction.flatten(0, 1), context.flatten(0, 1)).unflatten(0, (batch, time))
+        x = self.trunk(seen)
         if self.lstm is not None:
             x, _ = self.lstm(x)
         x = torch.cat([x, state, action], -1)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rover.navigation.frame import FRAME_RULES, update_frame
 from rover.navigation.grid import Sight, look
 from rover.navigation.moves import Decision, RoverState, context_of, initial_state, transition
-from rover.networks import Actor, AngleNet, NetworkConfig
+from rover.networks import Actor, AngleNet, NetworkConfig, Seen, see, turn
 
 _FORMAT = "rover-descent-policy-1"
 _ANGLE_FORMAT = "rover-descent-direction-1"
@@ -88,9 +88,12 @@ class Policy(nn.Module):
     @torch.no_grad()
     def decide(self, sight: Sight, state: RoverState) -> Decision:
         """Direction, rates, next frame and memory of B rovers from what they see."""
-        direction = self.angle_net.direction(sight.grid)
-        context = context_of(state, sight)
-        logits, memory = self.actor(sight.grid[:, None], direction[:, None], context[:, None], state.memory)
+        angle, actor = self.config.angle, self.config.actor
+        turned = turn(sight.grid, angle)
+        direction = self.angle_net.direction_of(turned)
+        alike = (angle.canonical, angle.features) == (actor.canonical, actor.features)
+        seen = see(sight.grid, direction, context_of(state, sight), actor, turned if alike else None)
+        logits, memory = self.actor(Seen(seen.grid[:, None], seen.extra[:, None]), state.memory)
         frame = update_frame(state.frame, sight.grid, self.config.frame)
         return Decision(direction, self.actor.squash(logits[:, 0]), memory, frame)
 

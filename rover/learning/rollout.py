@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rover.learning.replay import Episodes
 from rover.navigation.environment import Navigation
-from rover.networks import Actor
+from rover.networks import Actor, see
 
 CORRELATION = 0.7
 """Of the exploration noise from one step to the next: a rover must grow alpha several times in a row to learn from it."""
@@ -40,7 +40,8 @@ def rollout(navigation: Navigation, actor: Actor, noise: float = 0.0, horizon: i
     wander = normal(2) if noise else None
     for _ in range(horizon):
         look = seen[-1]
-        logits, memory = actor(look.grid[:, None], look.direction[:, None], look.context[:, None], memory)
+        shown = see(look.grid[:, None], look.direction[:, None], look.context[:, None], actor.trunk.config)
+        logits, memory = actor(shown, memory)
         action = actor.squash(logits[:, 0], None if share is None or wander is None else share * wander)
         if wander is not None:
             wander = CORRELATION * wander + (1 - CORRELATION**2) ** 0.5 * normal(2)

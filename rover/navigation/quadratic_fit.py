@@ -30,9 +30,8 @@ def quadratic_basis(u: Tensor, v: Tensor) -> Tensor:
 
 def slope_and_curvature(coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Coefficients ``(..., 6)`` -> the constant ``(...,)``, the gradient ``(..., 2)`` and the Hessian ``(..., 2, 2)``."""
-    constant, a, b, aa, ab, bb = coefficients.unbind(-1)
-    hessian = torch.stack([torch.stack([aa, ab], -1), torch.stack([ab, bb], -1)], -2)
-    return constant, torch.stack([a, b], -1), hessian
+    rows = torch.cat([coefficients[..., 3:5], coefficients[..., 4:6]], -1)
+    return coefficients[..., 0], coefficients[..., 1:3], rows.unflatten(-1, (2, 2))
 
 
 @lru_cache(maxsize=32)
@@ -74,7 +73,7 @@ def fit_direction(fit: QuadraticFit) -> Tensor:
     adjugate, det = solve_2x2(fit.hessian, fit.gradient)
     convex = (det > 0) & (fit.hessian[..., 0, 0] > 0)
     step = -torch.where(convex[..., None], adjugate, fit.gradient)
-    return step / step.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    return step / torch.linalg.vector_norm(step, dim=-1, keepdim=True).clamp(min=1e-12)
 
 
 def symmetric_eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:

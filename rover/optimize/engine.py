@@ -319,9 +319,9 @@ class Engine:
         self.theta[active] = arrived
         self.search.moved(active, moved)
         width = self.space.width
-        alpha = (proposal * width).norm(dim=-1).clamp(min=_TINY)
+        alpha = torch.linalg.vector_norm(proposal * width, dim=-1).clamp(min=_TINY)
         return Step(
-            direction=moved / moved.norm(dim=-1, keepdim=True).clamp(min=_TINY),
+            direction=moved / torch.linalg.vector_norm(moved, dim=-1, keepdim=True).clamp(min=_TINY),
             alpha=alpha,
             delta=SHORTEST * alpha,
             frame=torch.eye(2, dtype=torch.float64).expand(len(active), 2, 2),
@@ -370,7 +370,7 @@ class Engine:
             alpha, delta = (alpha.log() + unit).mean(0).exp(), (delta.log() + unit).mean(0).exp()
             frame = frame * (log_width[0] - unit[0]).exp()[:, None]
         return Step(
-            direction=total / total.norm(dim=-1, keepdim=True).clamp(min=_TINY),
+            direction=total / torch.linalg.vector_norm(total, dim=-1, keepdim=True).clamp(min=_TINY),
             alpha=alpha,
             delta=delta,
             frame=frame,

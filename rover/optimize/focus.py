@@ -57,7 +57,7 @@ def focus(values: Tensor, grid_size: int) -> Focus:
     offset, curvature, inside = _minimiser(fit.gradient, fit.hessian)
     count = grid_size * grid_size
     unexplained = (1 - fit.explained) * scaled.var(-1, correction=0) * count / max(count - 6, 1)
-    window = MARGIN * torch.maximum(offset.norm(dim=-1), unexplained.sqrt() / curvature)
+    window = MARGIN * torch.maximum(torch.linalg.vector_norm(offset, dim=-1), unexplained.sqrt() / curvature)
     sure = inside & (window < COARSEST)
     window = window.clamp(min=FINEST)
     move = torch.where(sure[:, None], offset, float("nan"))
@@ -78,7 +78,8 @@ def focus_noisy(values: Tensor, grid_size: int, model: Model) -> Focus:
     # A bowl's variance grows with the fourth power of the window, a slope's with the second.
     pooled = ratio * (model.weight / values.shape[-1]).clamp(min=1)
     finest = ((SIGNAL / pooled) ** torch.where(inside, 0.25, 0.5)).clamp(max=2.0)
-    coarsest = torch.where(sure, torch.maximum(finest, MARGIN * offset.norm(dim=-1)).clamp(0.5), float("inf"))
+    error = MARGIN * torch.linalg.vector_norm(offset, dim=-1)
+    coarsest = torch.where(sure, torch.maximum(finest, error).clamp(0.5), float("inf"))
     seen = ratio.isfinite()
     return Focus(
         torch.where(seen[:, None], move, float("nan")),

@@ -13,10 +13,16 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@lru_cache(maxsize=8)
+def _all_pairs(dim: int) -> Tensor:
+    return torch.combinations(torch.arange(dim), 2)
 
 
 class AllPairs:
@@ -25,7 +31,7 @@ class AllPairs:
     def __call__(self, dim: int, generator: torch.Generator) -> Tensor:
         """``(m, 2)``."""
         del generator
-        return torch.combinations(torch.arange(dim), 2)
+        return _all_pairs(dim)
 
 
 class RandomAxes:

@@ -15,7 +15,7 @@ from rover.learning.losses import td_loss
 from rover.learning.replay import Episodes
 from rover.learning.rollout import rollout
 from rover.navigation.environment import Navigation, NavigationConfig
-from rover.networks import AngleNet, NetworkConfig
+from rover.networks import AngleNet, NetworkConfig, Seen, see
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "best": {},
@@ -66,8 +66,9 @@ def captured(module: DDPGModule, update: str, sample: Episodes) -> tuple[Tensor,
     return kept[0], kept[1]
 
 
-def observed(sample: Episodes, when: slice) -> tuple[Tensor, Tensor, Tensor]:
-    return sample.grid[:, when], sample.direction[:, when], sample.context[:, when]
+def observed(module: DDPGModule, sample: Episodes, when: slice) -> Seen:
+    parts = (part[:, when] for part in (sample.grid, sample.direction, sample.context))
+    return see(*parts, module.config.network)
 
 
 @every_variant
@@ -78,16 +79,16 @@ def test_the_actors_gradient_is_grad_a_q_times_grad_mu(variant: dict[str, Any]) 
     assert network is module.actor
     gradients = torch.autograd.grad(loss, list(module.actor.parameters()))
 
-    seen = observed(sample, slice(None, -1))
+    seen = observed(module, sample, slice(None, -1))
     state = sample.state[:, :-1, : module.num_state]
 
     def q(action: Tensor) -> Tensor:
         with torch.no_grad():
-            return module.critics[0](*seen, state, action)
+            return module.critics[0](seen, state, action)
 
     def mu() -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            logits, _ = module.actor(*seen)
+            logits, _ = module.actor(seen)
             return module.actor.squash(logits), logits
 
     action, _ = mu()
@@ -125,20 +126,20 @@ def test_the_critics_gradient_takes_the_target_as_given(variant: dict[str, Any])
     module.generator.set_state(before)
 
     with torch.no_grad():  # r + gamma min Q'(o', mu'(o')), by hand; the last step is terminal
-        whole = observed(sample, slice(None))
-        logits, _ = module.target_actor(*whole)
+        whole = observed(module, sample, slice(None))
+        logits, _ = module.target_actor(whole)
         noise = None
         if config.smoothing:
             noise = torch.randn(logits.shape, generator=module.generator, dtype=logits.dtype)
             noise = (config.smoothing * noise).clamp(-0.3, 0.3)
         action = module.target_actor.squash(logits, noise)
-        values = [critic(*whole, sample.state[..., : module.num_state], action) for critic in module.target_critics]
+        values = [critic(whole, sample.state[..., : module.num_state], action) for critic in module.target_critics]
         follows = torch.stack(values).amin(0)[:, 1:]
         target = sample.reward.clone()
         for t in range(sample.reward.shape[1] - 1):
             target[:, t] += config.gamma * follows[:, t]
-    now = observed(sample, slice(None, -1))
-    predictions = [critic(*now, sample.state[:, :-1, : module.num_state], sample.action) for critic in module.critics]
+    now = observed(module, sample, slice(None, -1))
+    predictions = [critic(now, sample.state[:, :-1, : module.num_state], sample.action) for critic in module.critics]
     by_hand = torch.stack([td_loss(q, target, config.td) for q in predictions]).sum()
     torch.testing.assert_close(loss, by_hand)
     parameters = list(module.critics.parameters())
