@@ -288,11 +288,16 @@ class Engine:
     def _call_back(self, values: Tensor, view: View, recall: Recall) -> None:
         """Put rovers that have lost their way back to their best points: ``values (A, P)``."""
         center, delta, frame = view.center[0], view.delta[0, :, None], self._frame_of(view)[0]
-        points = center[:, None] + delta[..., None] * (self._offsets @ frame.mT)
-        offsets = torch.linalg.solve_ex(frame, recall.theta[view.active] - center)[0] / delta
+        low, where = torch.where(values.isfinite(), values, float("inf")).min(-1)
+        found = center + delta * (frame @ self._offsets[where][..., None])[..., 0]
+        impatient = recall.note(view.active, low, found, view.delta[0])
+        if not bool(impatient.any()):
+            return
         half = (self.policy.grid_size - 1) / 2
+        cells = torch.linalg.solve_ex(frame, recall.theta[view.active] - center)[0] / delta
+        lost = impatient & (cells.abs().amax(-1) > half + 0.5)
         unit = self._scale if self.isotropic else 1.0
-        for row in recall.lost(view.active, values, points, view.delta[0], offsets, half).tolist():
+        for row in lost.nonzero()[:, 0].tolist():
             start = int(view.active[row])
             recall.delta[start] /= 2
             recall.stale[start] = 0

@@ -32,28 +32,21 @@ class Recall:
         self.delta = torch.ones(num_starts, dtype=torch.float64)
         self.stale = torch.zeros(num_starts, dtype=torch.int64)
 
-    def lost(
-        self, active: Tensor, values: Tensor, points: Tensor, delta: Tensor, offsets: Tensor, half: float
-    ) -> Tensor:
-        """Take in a round of A rovers, and say which of them are to go back, as indices among the active: ``(L,)``.
+    def note(self, active: Tensor, low: Tensor, found: Tensor, delta: Tensor) -> Tensor:
+        """Take in a round of A rovers, and say whose patience is at an end: ``(A,)`` bool.
 
         Args:
             active: ``(A,)``.
-            values: ``(A, P)``.
-            points: ``(A, P, 2)``, where.
+            low: ``(A,)``, the least value of each grid; infinity where nothing was finite.
+            found: ``(A, 2)``, where that was.
             delta: ``(A,)``.
-            offsets: ``(A, 2)``, from the centres of the grids to the best points so far, in cells.
-            half: half a window, in cells.
         """
-        low, where = torch.where(values.isfinite(), values, float("inf")).min(-1)
         better = low < self.value[active]
-        found = points[torch.arange(len(active)), where]
         self.value[active] = torch.where(better, low, self.value[active])
         self.theta[active] = torch.where(better[:, None], found, self.theta[active])
         self.delta[active] = torch.where(better, delta, self.delta[active])
         self.stale[active] = torch.where(better, 0, self.stale[active] + 1)
-        away = offsets.abs().amax(-1) > half + 0.5
-        return ((self.stale[active] >= PATIENCE) & away).nonzero()[:, 0]
+        return self.stale[active] >= PATIENCE
 
     def forget(self, start: int) -> None:
         """A rover begins anew."""
