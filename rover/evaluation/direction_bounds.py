@@ -22,7 +22,7 @@ from rover.landscapes import Prototypes, sample_prototypes
 from rover.learning.losses import angle_error
 from rover.learning.teachers import derivatives, gradient_step, newton_step, teach
 from rover.navigation.grid import grid_offsets, grid_points, rescale
-from rover.navigation.quadratic_fit import solve_2x2, symmetric_eigen
+from rover.navigation.quadratic_fit import solve_2x2, symmetric_eigenvalues
 
 _DELTA_RANGE = (0.02, 1.5)
 _STEPS = 10
@@ -121,7 +121,7 @@ def quadratic_error(states: States, generator: torch.Generator, grid_size: int) 
         normal = torch.randn(len(part), _SAMPLES, 6, generator=generator, dtype=fit.dtype)
         _, a, b, aa, ab, bb = (fit[:, None] + std[:, :1, None] * (normal @ root.mT)).unbind(-1)
         hessian = torch.stack([torch.stack([aa, ab], -1), torch.stack([ab, bb], -1)], -2)
-        low, high = symmetric_eigen(hessian)[0].unbind(-1)
+        low, high = symmetric_eigenvalues(hessian).unbind(-1)
         possible = (low > 0) & (high < _CONDITION * low)
         possible |= ~possible.any(-1, keepdim=True)
         step = -solve_2x2(hessian, torch.stack([a, b], -1))[0]

@@ -131,18 +131,18 @@ class Prototypes(Landscape):
 
     def _evaluate(self, points: Tensor, *, with_std: bool) -> tuple[Tensor, Tensor]:
         means, stds, order = [], [], []
+        scale = self.prior * self.noise_scale
         for count, index in self._blocks(points.shape[1]):
             x = points[index]
-            scale = self.prior[index] * self.noise_scale[index]
             if count == 0:
                 means.append(quadratic_form(x, self.minimizer[index][:, None], self.root[index])[:, 0])
                 if with_std:
-                    stds.append(scale[:, None].expand(means[-1].shape))
+                    stds.append(scale[index, None].expand(means[-1].shape))
             else:
                 phi = correlation(x, self.centers[index, :count], self.root[index])
                 means.append(mean_of(phi, self.weights[index, :count]))
                 if with_std:
-                    stds.append(std_of(phi, self.inverse[index, :count, :count], scale))
+                    stds.append(std_of(phi, self.inverse[index, :count, :count], scale[index]))
             order.append(index)
         mean = torch.cat(means)
         std = torch.cat(stds) if with_std else mean

@@ -76,6 +76,13 @@ def fit_direction(fit: QuadraticFit) -> Tensor:
     return step / torch.linalg.vector_norm(step, dim=-1, keepdim=True).clamp(min=1e-12)
 
 
+def symmetric_eigenvalues(matrix: Tensor) -> Tensor:
+    """Eigenvalues (ascending) of symmetric 2 x 2 matrices in closed form: ``(..., 2, 2) -> (..., 2)``."""
+    a, b, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 1]
+    middle, radius = (a + d) / 2, torch.hypot((a - d) / 2, b)
+    return torch.stack([middle - radius, middle + radius], -1)
+
+
 def symmetric_eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors of symmetric 2 x 2 matrices in closed form.
 
@@ -85,10 +92,7 @@ def symmetric_eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         values ``(..., 2)`` and an orthogonal ``(..., 2, 2)`` whose columns are the vectors.
     """
-    a, b, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 1]
-    half, middle = (a - d) / 2, (a + d) / 2
-    radius = torch.hypot(half, b)
-    angle = 0.5 * torch.atan2(b, half)  # of the vector that belongs to the larger eigenvalue
+    half = (matrix[..., 0, 0] - matrix[..., 1, 1]) / 2
+    angle = 0.5 * torch.atan2(matrix[..., 0, 1], half)  # of the vector that belongs to the larger eigenvalue
     c, s = angle.cos(), angle.sin()
-    vectors = torch.stack([torch.stack([-s, c], -1), torch.stack([c, s], -1)], -2)
-    return torch.stack([middle - radius, middle + radius], -1), vectors
+    return symmetric_eigenvalues(matrix), torch.stack([-s, c, c, s], -1).unflatten(-1, (2, 2))

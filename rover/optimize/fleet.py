@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -96,11 +95,8 @@ class Fleet:
             theta, direction: ``(A, dim)`` in the space's coordinates.
             **columns: the rest of a row, ``(A, ...)`` in x.
         """
-        outward = self.space.vectors_outward(direction)
-        length = np.linalg.norm(outward, axis=-1, keepdims=True)
-        row: dict[str, Any] = {name: column.clone() for name, column in columns.items()}
-        row["theta"] = torch.from_numpy(self.space.outward(theta))
-        row["direction"] = torch.from_numpy(outward / np.where(length > 0, length, 1.0))
+        row = {name: column.clone() for name, column in columns.items()}
+        row |= {"theta": theta.clone(), "direction": direction.clone()}
         self._rows.append({"active": active, "nfev": nfev, "restart": [self.restarts[s] for s in active], **row})
 
     def converged(self, start: int, rules: StoppingRules, size: float, spread: float) -> bool:
@@ -139,7 +135,7 @@ class Fleet:
             success=status.success and x is not None,
             status=int(status),
             message=self.sentence(status, start),
-            trajectory=trajectory_of(self._rows, start, self.start.shape[1]),
+            trajectory=trajectory_of(self._rows, start, self.space),
             **incumbent.certainty,
         )
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from rover.navigation.grid import grid_offsets
-from rover.navigation.quadratic_fit import fit_quadratic, solve_2x2, symmetric_eigen
+from rover.navigation.quadratic_fit import fit_quadratic, solve_2x2, symmetric_eigenvalues
 from rover.optimize.recent import Model
 
 MARGIN = 2.0
@@ -100,5 +100,5 @@ def _minimiser(gradient: Tensor, hessian: Tensor) -> tuple[Tensor, Tensor, Tenso
     """Where models ``(A, 2)``, ``(A, 2, 2)`` are least, their smaller curvature, and whether that is in the window."""
     adjugate, det = solve_2x2(hessian, gradient)
     offset = -adjugate / det[:, None]
-    curvature = symmetric_eigen(hessian)[0][:, 0]
+    curvature = symmetric_eigenvalues(hessian)[:, 0]
     return offset, curvature, (curvature > 0) & (offset.abs().amax(-1) <= 1)

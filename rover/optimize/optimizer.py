@@ -27,7 +27,7 @@ from rover.optimize.stopping import Status
 from rover.policy import Policy
 
 Array = NDArray[Any]
-_FORMAT = "rover-descent-optimizer-2"
+_FORMAT = "rover-descent-optimizer-3"
 _DEFAULT_STEP, _DEFAULT_RADIUS = 0.1, 0.14  # box widths, where nothing is given and nothing is probed
 
 

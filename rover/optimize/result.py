@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.optimize import OptimizeResult
+
+from rover.optimize.space import Space
 
 
 class RoverResult(OptimizeResult):
@@ -37,8 +40,8 @@ class Trajectory(OptimizeResult):
     """A trajectory: arrays with one row a round, as attributes and as keys."""
 
 
-def trajectory_of(rows: list[dict[str, Any]], start: int, dim: int) -> Trajectory:
-    """Collect the rows in which rover `start` took part."""
+def trajectory_of(rows: list[dict[str, Any]], start: int, space: Space) -> Trajectory:
+    """Collect the rows in which rover `start` took part; `theta` and `direction` become points and unit vectors in x."""
     mine = [(row, row["active"].index(start)) for row in rows if start in row["active"]]
 
     def column(name: str, shape: tuple[int, ...]) -> Any:
@@ -46,12 +49,14 @@ def trajectory_of(rows: list[dict[str, Any]], start: int, dim: int) -> Trajector
             return np.empty((0, *shape))
         return np.stack([np.asarray(row[name][index], dtype=np.float64) for row, index in mine])
 
+    direction = space.vectors_outward(torch.from_numpy(column("direction", (space.dim,))))
+    length = np.linalg.norm(direction, axis=-1, keepdims=True)
     return Trajectory(
-        theta=column("theta", (dim,)),
+        theta=space.outward(torch.from_numpy(column("theta", (space.dim,)))),
         fun=column("fun", ()),
         alpha=column("alpha", ()),
         delta=column("delta", ()),
-        direction=column("direction", (dim,)),
+        direction=direction / np.where(length > 0, length, 1.0),
         frame=column("frame", (2, 2)),
         nfev=np.array([row["nfev"] for row, _ in mine], dtype=np.int64),
         restart=np.array([row["restart"][index] for row, index in mine], dtype=np.int64),
