@@ -11,7 +11,7 @@ the grid, eq 1                                         :func:`rover.navigation.g
 direction, eq 2                                        :class:`rover.networks.AngleNet`, :mod:`rover.learning.losses`
 step size and resolution, eqs 3-4                      :class:`rover.networks.Actor`, :mod:`rover.navigation.moves`
 rewards, eqs 5-7                                       :mod:`rover.navigation.rewards`
-slices of d-dimensional problems, eqs 8-10             :mod:`rover.optimize.engine`, :mod:`rover.optimize.slices`
+slices of d-dimensional problems, eqs 8-10             :mod:`rover.optimize.combine`, :mod:`rover.optimize.slices`
 prototypes and test functions, eqs 11-18               :mod:`rover.landscapes`
 ====================================================== ==========================================================
 
