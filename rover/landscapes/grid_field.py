@@ -11,7 +11,6 @@ The sum is exact to the rounding of its largest value on the grid, which is also
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -41,9 +40,8 @@ class Rows(NamedTuple):
         return cls(instance, centers[instance, which].mT.contiguous(), torch.stack([r, s, t.sqrt()]))
 
 
-@lru_cache(maxsize=64)
 def products(offsets: Tensor) -> Tensor:
-    """``h h'`` at every offset: ``(P, 2) -> (9, P)``. Kept for each tensor (not each value): offsets are never written to."""
+    """``h h'`` at every offset: ``(P, 2) -> (9, P)``."""
     h = torch.cat([offsets.mT, torch.ones_like(offsets[:, :1]).mT])
     return (h[:, None] * h).flatten(0, 1)
 
